@@ -1,0 +1,128 @@
+"""Points as lines of InfluxDB's line protocol: the form in which a flush is made durable and replayed.
+
+Both stores read it, so that a flush persisted before a crash is the same bytes after it, whatever store or code then runs.
+Grammar and escapes: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from scrapewatch.problems import InvalidInput
+
+Value = int | float | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point: ``time`` in nanoseconds; ``tags`` without empty values (an absent tag reads as the empty string)."""
+
+    measurement: str
+    tags: Mapping[str, str]
+    fields: Mapping[str, Value]
+    time: int
+
+
+# A newline ends a line whether escaped or not, so it cannot stand in a name or tag; a backslash before a special character or at the
+# end of a name would escape what follows, and there is no escape for it.
+_FORBIDDEN = str.maketrans({"\n": " ", "\r": " ", "\t": " ", "\\": "/"})
+_KEY = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
+_MEASUREMENT = str.maketrans({",": "\\,", " ": "\\ "})
+_STRING = str.maketrans({'"': '\\"', "\\": "\\\\"})
+
+
+def tag_value(text: str) -> str:
+    """``text`` as it can be stored in a tag: backslashes become slashes, line breaks and tabs become spaces, NULs vanish.
+
+    Line protocol has no escape for them. The mapping is applied before folding, so that both stores hold the same value.
+    """
+    return text.translate(_FORBIDDEN).replace("\0", "")
+
+
+def _field(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value}i"
+    if isinstance(value, float):
+        return repr(value)
+    return f'"{value.translate(_STRING)}"'
+
+
+def encode(point: Point) -> str:
+    """``point`` as one line without its line break. Tags are sorted by name, as InfluxDB prefers."""
+    head = tag_value(point.measurement).translate(_MEASUREMENT)
+    for key in sorted(point.tags):
+        value = point.tags[key]
+        if value:
+            head += f",{key.translate(_KEY)}={tag_value(value).translate(_KEY)}"
+    body = ",".join(f"{key.translate(_KEY)}={_field(value)}" for key, value in point.fields.items())
+    return f"{head} {body} {point.time}"
+
+
+def decode(line: str) -> Point:
+    """The point of one line.
+
+    Raises:
+        InvalidInput: when the line is not line protocol with a timestamp in nanoseconds.
+
+    """
+    try:
+        position, measurement = _until(line, 0, ", ")
+        tags: dict[str, str] = {}
+        while line[position] == ",":
+            position, key = _until(line, position + 1, "=")
+            position, value = _until(line, position + 1, ", ")
+            tags[key] = value
+        fields: dict[str, Value] = {}
+        while True:
+            position, key = _until(line, position + 1, "=")
+            position, fields[key] = _read_field(line, position + 1)
+            if line[position] != ",":
+                break
+        if not measurement or line[position] != " ":
+            raise ValueError
+        return Point(measurement, tags, fields, int(line[position + 1 :]))
+    except (IndexError, ValueError) as error:
+        raise InvalidInput(
+            "not a line of line protocol with fields and a timestamp in nanoseconds"
+        ) from error
+
+
+def decode_lines(text: str) -> Iterator[Point]:
+    """The points of ``text``, one a line; blank lines and comments are passed over."""
+    for line in text.split("\n"):
+        if line and not line.startswith("#"):
+            yield decode(line)
+
+
+def _until(line: str, position: int, stops: str) -> tuple[int, str]:
+    """Where the first unescaped character of ``stops`` stands, and the unescaped text before it."""
+    out: list[str] = []
+    while (char := line[position]) not in stops:
+        if char == "\\" and line[position + 1] in ",= ":
+            position += 1
+            char = line[position]
+        out.append(char)
+        position += 1
+    return position, "".join(out)
+
+
+def _read_field(line: str, position: int) -> tuple[int, Value]:
+    if line[position] == '"':
+        out: list[str] = []
+        position += 1
+        while (char := line[position]) != '"':
+            if char == "\\" and line[position + 1] in '"\\':
+                position += 1
+                char = line[position]
+            out.append(char)
+            position += 1
+        return position + 1, "".join(out)
+    position, text = _until(line, position, ", ")
+    if text in ("true", "t", "T", "True", "TRUE", "false", "f", "F", "False", "FALSE"):
+        return position, text[0] in "tT"
+    if text.endswith("i"):
+        return position, int(text[:-1])
+    return position, float(text)

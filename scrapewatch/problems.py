@@ -1,0 +1,51 @@
+"""What can go wrong, as a tree::
+
+ScrapewatchError
+├── InvalidInput          the caller sent something that cannot be used; says what to do
+├── NotFound              no such thing, or not the caller's
+├── Conflict              the same key with another body
+├── StoreUnavailable      a store does not answer now: keep, and try again
+├── SpoolFull             no room to make an event durable: nothing was accepted
+└── ConfigurationError    a start that cannot go well: says which setting to change
+"""
+
+from __future__ import annotations
+
+
+class ScrapewatchError(Exception):
+    """The root of the errors of scrapewatch's own."""
+
+
+class InvalidInput(ScrapewatchError):
+    """The caller sent something that cannot be used."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotFound(ScrapewatchError):
+    """There is no such thing, or it is another tenant's."""
+
+
+class Conflict(ScrapewatchError):
+    """The request contradicts one that was accepted before."""
+
+
+class StoreUnavailable(ScrapewatchError):
+    """A store does not answer, or refuses for a reason that may pass: what was to be written is kept.
+
+    ``retry_after`` is in seconds where the store named it.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SpoolFull(ScrapewatchError):
+    """There is no room to make an event durable."""
+
+
+class ConfigurationError(ScrapewatchError):
+    """The settings or the surroundings do not allow a start."""

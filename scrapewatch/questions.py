@@ -1,0 +1,235 @@
+"""The questions: named queries with declared parameters, columns and units.
+
+Each has a twin per store, ``influx/flux/<name>.flux`` and ``embedded/sql/<name>.sql``, that answers only what both can say exactly:
+sums, counts, maxima, means and histogram buckets over UTC windows. What is computed from those (rates, ratios, quantiles) happens
+once, in :mod:`scrapewatch.answers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from scrapewatch import histogram
+from scrapewatch.measurements import KEEPING, Tier
+from scrapewatch.ports import Column, TimeRange
+from scrapewatch.time import DAY, HOUR, MINUTE, SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter: always text, bound and never pasted; ``""`` means any where ``default`` is ``""``, None makes it required."""
+
+    name: str
+    default: str | None
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A named query. ``tiers``: where it may read, from the finest. ``key``: the columns that tell its rows apart."""
+
+    name: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    tiers: tuple[Tier, ...]
+
+
+_TIME = Column("time", "time", "ns", "start of the window")
+_SITE = Column("site", "string", "", "name of the site")
+_BY_SITE = Parameter("site", "", "only this site")
+_FLEET = (Tier.FLEET, Tier.FLEET_1M, Tier.FLEET_1H)
+_GAUGES = (Tier.SESSIONS, Tier.FLEET_1M, Tier.FLEET_1H)
+
+
+def _n(name: str, description: str, unit: str = "1") -> Column:
+    return Column(name, "int", unit, description)
+
+
+def _f(name: str, unit: str, description: str) -> Column:
+    return Column(name, "float", unit, description)
+
+
+_ALL = (
+    Question(
+        "throughput",
+        "Job postings by site.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            _n("scraped", "postings found"),
+            _n("saved", "of these, stored"),
+            _n("duplicate", "of these, seen before"),
+            _n("dropped", "of these, left out"),
+            _n("invalid", "of these, invalid"),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "errors",
+        "Errors by site and type.",
+        (_BY_SITE,),
+        (_TIME, _SITE, Column("type", "string", "", "type of the error"), _n("count", "errors")),
+        ("time", "site", "type"),
+        _FLEET,
+    ),
+    Question(
+        "success_rate",
+        "What the success rate of each site is made of: pages, good pages, block pages, and errors.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            _n("pages", "pages processed"),
+            _n("ok", "of these, good"),
+            _n("blocked", "of these, block pages"),
+            _n("errors", "errors reported"),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "response_times",
+        "How long pages took, as a histogram by site.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            _n("duration_count", "pages whose time is known"),
+            _f("duration_sum", "s", "their times, added up"),
+            _f("duration_max", "s", "the slowest"),
+            *(_n(name, f"pages in bucket {k} of the histogram") for k, name in enumerate(histogram.FIELDS)),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "queue",
+        "The queue and the scrapers at work: the highest of each window, by session where the tier knows sessions.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            Column("session_id", "string", "", "the session; empty in the rollups"),
+            _SITE,
+            _f("depth", "1", "requests that wait"),
+            _f("pending", "1", "requests under way"),
+            _f("active_scrapers", "1", "scrapers at work"),
+        ),
+        ("time", "session_id", "site"),
+        _GAUGES,
+    ),
+    Question(
+        "resources",
+        "Use of the machines that scrapewatch runs on: means and maxima of each window.",
+        (Parameter("host", "", "only this machine"),),
+        (
+            _TIME,
+            Column("host", "string", "", "name of the machine"),
+            _f("cpu_percent", "percent", "use of all cores, mean"),
+            _f("cpu_percent_max", "percent", "use of all cores, maximum"),
+            _f("memory_percent", "percent", "use of memory, mean"),
+            _f("memory_percent_max", "percent", "use of memory, maximum"),
+            _f("swap_percent", "percent", "use of swap space, mean"),
+            _f("load_1", "1", "load average of one minute, mean"),
+        ),
+        ("time", "host"),
+        _FLEET,
+    ),
+    Question(
+        "breaker_states",
+        "Circuit breakers by site: the last state of each window and the changes in it.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            _n("state", "the last: 0 closed, 1 half open, 2 open", "state"),
+            _n("transitions", "changes of state"),
+            _n("opened", "changes to open"),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "session_metrics",
+        "One session by interval: what it found at each site, its errors by type, its queue and resources.",
+        (Parameter("session_id", None, "the session"),),
+        (
+            _TIME,
+            Column("site", "string", "", "the site; empty for the session as a whole"),
+            Column("type", "string", "", "type of the error; empty for all other figures"),
+            _n("scraped", "postings found"),
+            _n("pages", "pages processed"),
+            _n("ok", "of these, good"),
+            _n("duration_count", "pages whose time is known"),
+            _f("duration_sum", "s", "their times, added up"),
+            _n("errors", "errors of that type"),
+            _n("depth", "requests that wait, maximum"),
+            _n("active_scrapers", "scrapers at work, maximum"),
+            _f("memory_mb", "MiBy", "memory of the scraper, maximum"),
+            _f("cpu_percent", "percent", "use of one core by the scraper, mean"),
+        ),
+        ("time", "site", "type"),
+        (Tier.SESSIONS,),
+    ),
+    Question(
+        "service_uptime",
+        "Checks of services: how many, how many found them up, how long they took.",
+        (Parameter("service", "", "only this service"),),
+        (
+            _TIME,
+            Column("service", "string", "", "name of the service"),
+            _n("checks", "checks made"),
+            _n("up", "of these, found up"),
+            _f("response_time_sum", "s", "time the checks took, added up"),
+            _f("response_time_max", "s", "time of the slowest check"),
+        ),
+        ("time", "service"),
+        _FLEET,
+    ),
+)
+
+QUESTIONS = MappingProxyType({q.name: q for q in _ALL})
+"""Every question by name."""
+
+# About 300 windows to a picture: what a panel can show, and few enough rows for any tier.
+_STEPS = (
+    5 * SECOND,
+    10 * SECOND,
+    30 * SECOND,
+    MINUTE,
+    5 * MINUTE,
+    15 * MINUTE,
+    HOUR,
+    6 * HOUR,
+    DAY,
+)
+
+
+def window_for(start: int, stop: int) -> int:
+    """A fitting window (ns) for a picture of the range from ``start`` to ``stop``: about 300 of them at the most."""
+    for step in _STEPS:
+        if stop - start <= 300 * step:
+            return step
+    return _STEPS[-1]
+
+
+def tier_for(question: Question, time_range: TimeRange, now: int) -> Tier:
+    """Where ``question`` reads ``time_range``: the coarsest tier whose windows divide those asked for, once the range is long.
+
+    A short recent range reads the finest tier, which has no delay. A range that begins before a tier's retention needs a coarser one;
+    when no tier keeps its age the coarsest answers what it has.
+    """
+    span = time_range.stop - time_range.start
+    fitting = [
+        tier
+        for tier in question.tiers
+        if (window := KEEPING[tier].window) == 0 or (time_range.every % window == 0 and span >= 60 * window)
+    ]
+    kept = [tier for tier in fitting if time_range.start >= now - KEEPING[tier].retention]
+    if kept:
+        return kept[-1]
+    return question.tiers[-1]
