@@ -1,0 +1,192 @@
+"""The settings: environment variables, a ``.env`` file, and secrets in files.
+
+Every name has the prefix ``SCRAPEWATCH_``; the names in :data:`BARE` are also read without it. Any may be given as ``<NAME>_FILE``,
+the path of a file that holds the value. A name that is not known is reported with the nearest one that is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from scrapewatch.problems import ConfigurationError
+
+PREFIX = "SCRAPEWATCH_"
+
+BARE = frozenset(
+    {
+        "DASHBOARD_ENABLED",
+        "METRICS_RETENTION_DAYS",
+        "ALERT_CHANNELS",
+        "WEBSOCKET_MAX_CONNECTIONS",
+        "REAL_TIME_UPDATE_INTERVAL",
+        "INFLUX_URL",
+        "INFLUX_TOKEN",
+        "INFLUX_ORG",
+        "DATABASE_URL",
+        "REDIS_URL",
+        "GRAFANA_URL",
+        "GRAFANA_TOKEN",
+    }
+)
+"""Settings that are also read without the prefix; with both given, the prefixed one counts."""
+
+
+def _comma_list(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+
+
+class Settings(BaseModel):
+    """What can be set. Durations in seconds, sizes in bytes unless the name says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_dir: Path = Field(
+        Path("data"), description="Folder of the spool, the embedded stores and the SQLite file."
+    )
+    host: str = Field("127.0.0.1", description="Address that the server binds to.")
+    port: int = Field(8000, ge=1, le=65535, description="Port that the server binds to.")
+    trust_network: bool = Field(
+        False,
+        description="Allow a bind to an address other than loopback although there are no API keys: "
+        "only where the network itself keeps strangers out, such as a private container network.",
+    )
+    allowed_hosts: Names = Field(
+        ("localhost", "127.0.0.1", "::1"),
+        description="Values of the Host header (and hosts of Origin) accepted, by commas.",
+    )
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level of log lines."
+    )
+    log_format: str = Field(
+        "console", pattern="^(console|json)$", description="console for people, json for machines."
+    )
+
+    influx_url: str | None = Field(None, description="URL of InfluxDB 2; none means the embedded store.")
+    influx_token: SecretStr | None = Field(None, description="Token that writes and reads the buckets.")
+    influx_org: str = Field("scrapewatch", description="Organisation in InfluxDB.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URL of the records, such as postgresql://user@host/name; none means SQLite in data_dir.",
+    )
+    redis_url: SecretStr | None = Field(None, description="URL of Redis for the live hub across processes.")
+    grafana_url: str | None = Field(None, description="URL of Grafana, for links and health.")
+    grafana_token: SecretStr | None = Field(None, description="Service account token of Grafana.")
+    collector_url: str | None = Field(
+        None, description="URL of the collector, where the API runs in a process of its own."
+    )
+
+    dashboard_enabled: bool = Field(True, description="Serve the live page at /.")
+    metrics_retention_days: int = Field(
+        90, ge=1, le=3650, description="Days that session points, one-minute rollups and records are kept."
+    )
+    alert_channels: Names = Field(
+        (), description="Channels that alerts go to, by commas: email, slack, telegram."
+    )
+    websocket_max_connections: int = Field(100, ge=1, le=100_000, description="WebSockets open at once.")
+    real_time_update_interval: float = Field(
+        5.0, ge=0.1, le=3600, description="Seconds between system metrics on a WebSocket."
+    )
+
+    stall_after: float = Field(
+        600.0, gt=0, description="Seconds without an event after which a session is stalled."
+    )
+    abandon_after: float = Field(
+        21_600.0, gt=0, description="Seconds without an event after which a session is closed as failed."
+    )
+    flush_interval: float = Field(1.0, gt=0, le=60, description="Seconds between flushes to the stores.")
+    sample_interval: float = Field(
+        5.0,
+        ge=0.1,
+        le=3600,
+        description="Seconds between samples of the machine; 0 is not allowed, see sampler.",
+    )
+    sampler: bool = Field(True, description="Sample the machine that the collector runs on.")
+    check_interval: float = Field(
+        15.0, ge=0.5, le=3600, description="Seconds between checks of the services."
+    )
+    max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest body of a request, uncompressed.")
+    max_events: int = Field(10_000, ge=1, description="Most events in a request.")
+    spool_max_bytes: int = Field(
+        4_000_000_000, ge=1_000_000, description="Size of the spool beyond which requests get 503."
+    )
+    spool_min_free_bytes: int = Field(
+        200_000_000, ge=0, description="Free disk space below which requests get 503."
+    )
+
+
+def _read(name: str, environment: Mapping[str, str]) -> str | None:
+    if name in environment:
+        return environment[name]
+    path = environment.get(f"{name}_FILE")
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{name}_FILE names {path}, which cannot be read: {error.strerror}"
+        ) from error
+
+
+def load_dotenv(path: Path) -> dict[str, str]:
+    """The ``NAME=value`` lines of ``path``; nothing where there is no such file. Quotes around a value are taken off.
+
+    Raises:
+        ConfigurationError: a line is not of that form.
+    """
+    if not path.is_file():
+        return {}
+    found: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{path} line {number} is not NAME=value")
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        found[name.strip()] = value
+    return found
+
+
+def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """The settings of ``environment`` (default: the process' own over ``.env`` in this folder); ``overrides`` win.
+
+    Raises:
+        ConfigurationError: a name is unknown, or a value cannot be used; says which and what to do.
+    """
+    if environment is None:
+        environment = {**load_dotenv(Path(".env")), **os.environ}
+    names = {name.upper(): name for name in Settings.model_fields}
+    for given in environment:
+        if given.startswith(PREFIX):
+            own = given.removeprefix(PREFIX).removesuffix("_FILE")
+            if own not in names:
+                near = difflib.get_close_matches(own, names, n=1)
+                hint = f"; did you mean {PREFIX}{near[0]}?" if near else "; docs/settings.md lists them all"
+                raise ConfigurationError(f"{given} is no setting of scrapewatch{hint}")
+    values: dict[str, Any] = {}
+    for upper, name in names.items():
+        value = _read(PREFIX + upper, environment)
+        if value is None and upper in BARE:
+            value = _read(upper, environment)
+        if value is not None and value != "":
+            values[name] = value
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "?"
+        raise ConfigurationError(f"{PREFIX}{name}: {first['msg']}") from error
