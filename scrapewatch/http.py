@@ -1,0 +1,332 @@
+"""HTTP as both services speak it: errors as RFC 9457 problems, and a guard in front of every request.
+
+The routes raise domain errors; :data:`PROBLEMS` is the one table that says what those are over HTTP. The guard refuses what a web page
+of somebody else's could do to a stack on loopback (a foreign ``Host`` after DNS rebinding, a foreign ``Origin`` on a request or a
+WebSocket), adds the security headers and a request id, and turns what nobody foresaw into a problem that tells nothing but that id.
+
+Needs the extra ``server``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import traceback
+import uuid
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from scrapewatch.problems import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    ScrapewatchError,
+    SpoolFull,
+    StoreUnavailable,
+)
+from scrapewatch.settings import Settings
+
+MEDIA_TYPE = "application/problem+json"
+
+PROBLEMS: Mapping[type[ScrapewatchError], tuple[int, str, str]] = {
+    InvalidInput: (422, "invalid-input", "The input cannot be used"),
+    NotFound: (404, "not-found", "There is no such thing"),
+    Conflict: (409, "conflict", "This contradicts an earlier request"),
+    StoreUnavailable: (503, "store-unavailable", "A store does not answer"),
+    SpoolFull: (503, "spool-full", "No room to make events durable"),
+}
+"""Domain error → status, last part of the problem's type, title."""
+
+RETRY_AFTER = 5
+"""Seconds after which to try again where the error does not say."""
+
+_log = structlog.get_logger("scrapewatch.http")
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of the input; the input itself is never repeated."""
+
+    field: str = Field(description="Where it is, such as `query.limit`.")
+    reason: str = Field(description="What is wrong with it.")
+
+
+class Problem(BaseModel):
+    """A problem as RFC 9457 defines it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:scrapewatch:problem:not-found",
+                "title": "There is no such thing",
+                "status": 404,
+                "detail": "there is no session of that id",
+            }
+        }
+    )
+
+    type: str = Field(description="What kind of problem: `about:blank` or `urn:scrapewatch:problem:…`.")
+    title: str = Field(description="The kind in words, the same for every occurrence.")
+    status: int = Field(description="The HTTP status.")
+    detail: str | None = Field(None, description="What happened here, and what to do.")
+    errors: list[FieldError] | None = Field(None, description="The fields that are wrong.")
+    request_id: str | None = Field(None, description="The id under which the log tells more.")
+
+
+def problem(
+    status: int,
+    title: str | None = None,
+    detail: str | None = None,
+    *,
+    kind: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **extra: Any,
+) -> Response:
+    """A problem as a response; ``extra`` members are left out where None, ``kind`` is the last part of its type."""
+    body: dict[str, Any] = {
+        "type": f"urn:scrapewatch:problem:{kind}" if kind else "about:blank",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **extra,
+    }
+    content = orjson.dumps({name: value for name, value in body.items() if value is not None})
+    return Response(content, status, dict(headers) if headers else None, MEDIA_TYPE)
+
+
+def problem_of(error: ScrapewatchError) -> Response:
+    """The problem that a domain error is over HTTP; one that is not in the table is not the caller's business, and a 500."""
+    for kind in type(error).__mro__:
+        if kind in PROBLEMS:
+            status, name, title = PROBLEMS[kind]
+            break
+    else:
+        raise error
+    headers = None
+    if status == 503:
+        retry_after = getattr(error, "retry_after", None)
+        headers = {"Retry-After": str(math.ceil(retry_after) if retry_after else RETRY_AFTER)}
+    errors = None
+    if isinstance(error, InvalidInput) and error.field:
+        errors = [{"field": error.field, "reason": str(error)}]
+    return problem(status, title, str(error), kind=name, headers=headers, errors=errors)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For ``responses=`` of routes: these statuses have a problem as their body."""
+    return {
+        status: {
+            "description": next(
+                (title for code, _, title in PROBLEMS.values() if code == status), HTTPStatus(status).phrase
+            ),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Give ``app`` the guard, the problem bodies, and an OpenAPI document that describes them."""
+    app.add_exception_handler(ScrapewatchError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts)
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        return app.openapi_schema if app.openapi_schema else _with_problems(generate())
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def _on_domain_error(_: Request, error: Exception) -> Response:
+    return problem_of(cast(ScrapewatchError, error))
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    error = cast(HTTPException, error)
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = error.detail if isinstance(error.detail, str) and error.detail != phrase else None
+    return problem(error.status_code, phrase, detail, headers=error.headers)
+
+
+async def _on_invalid_request(_: Request, error: Exception) -> Response:
+    found = cast(RequestValidationError, error).errors()
+    if any(item["type"] == "json_invalid" for item in found):
+        return problem(400, "The body is not JSON", "the body could not be read as JSON", kind="not-json")
+    status, kind, title = PROBLEMS[InvalidInput]
+    errors = [{"field": _where(item["loc"]), "reason": str(item["msg"])} for item in found[:100]]
+    return problem(status, title, f"{errors[0]['field']}: {errors[0]['reason']}", kind=kind, errors=errors)
+
+
+def _where(location: Iterable[Any]) -> str:
+    # A key of the caller's own may be in it: cut short, and nothing that cannot be encoded.
+    path = ".".join(str(part)[:60] for part in location)
+    return path[:200].encode("utf-8", "replace").decode()
+
+
+def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
+    """``schema`` with problem bodies where FastAPI describes its own."""
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    problem_schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components.update(problem_schema.pop("$defs", {}))
+    components["Problem"] = problem_schema
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.pop(name, None)
+    invalid = problem_responses(422)[422]
+    for operations in schema.get("paths", {}).values():
+        for operation in operations.values():
+            answers = operation.get("responses", {})
+            if MEDIA_TYPE not in answers.get("422", {}).get("content", {MEDIA_TYPE: None}):
+                answers["422"] = invalid
+    return schema
+
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+# The live page's own script and style are files of this origin; nothing else runs, and nobody frames it.
+_CONTENT_SECURITY_POLICY = (
+    b"default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
+    b"object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", _CONTENT_SECURITY_POLICY),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+def host_of(authority: str) -> str | None:
+    """The host of ``host[:port]`` in lower case and without brackets, or None when it is not one."""
+    try:
+        parts = urlsplit(f"//{authority}")
+        _ = parts.port
+    except ValueError:
+        return None
+    if parts.path or parts.query or parts.fragment or "@" in parts.netloc or not parts.hostname:
+        return None
+    return parts.hostname.rstrip(".")
+
+
+class Guard:
+    """ASGI middleware in front of every request and WebSocket.
+
+    The ``Host`` must be one of ``allowed_hosts`` (or any, with ``*`` among them), and so must the host of an ``Origin`` where there is
+    one (with ``*``: the same as ``Host``).
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(host.lower().strip("[]") for host in allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request pass, or answer for the application."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        hosts: list[bytes] = []
+        origin: bytes | None = None
+        request_id = b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"origin":
+                origin = value
+            elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                request_id = value
+        request_id = request_id or uuid.uuid4().hex.encode()
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                started = True
+                headers = [*message.get("headers", ()), *_HEADERS, (b"x-request-id", request_id)]
+                if not any(name.lower() == b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": headers}
+            elif message["type"] in ("websocket.accept", "websocket.close"):
+                started = True
+            await send(message)
+
+        refusal = self._refusal(hosts, origin)
+        if refusal is not None:
+            await _answer(refusal, scope, receive, send_guarded)
+            return
+        try:
+            await self._app(scope, receive, send_guarded)
+        except ClientDisconnect:
+            return
+        except Exception:
+            # As text, without the values of variables that a renderer would show: they may hold credentials.
+            _log.error(
+                "request failed",
+                path=scope["path"],
+                method=scope.get("method", "WS"),
+                request_id=request_id.decode(),
+                exception=traceback.format_exc(),
+            )
+            if started and scope["type"] == "http":
+                raise  # the server must break the connection: half an answer is out
+            await _answer(
+                problem(
+                    500,
+                    "Something went wrong here",
+                    "the log tells more under this request id",
+                    kind="internal",
+                    request_id=request_id.decode(),
+                ),
+                scope,
+                receive,
+                send_guarded,
+                begun=started,
+            )
+
+    def _refusal(self, hosts: list[bytes], origin: bytes | None) -> Response | None:
+        host = host_of(hosts[0].decode("latin-1")) if len(hosts) == 1 else None
+        if host is None:
+            return problem(400, "The request names no host", "send exactly one Host header", kind="no-host")
+        anyone = "*" in self._allowed
+        if not anyone and host not in self._allowed:
+            return problem(
+                421,
+                "This host is not served here",
+                "add it to SCRAPEWATCH_ALLOWED_HOSTS if it is a name of this machine",
+                kind="foreign-host",
+            )
+        if origin is None:
+            return None
+        from_host = host_of(origin.decode("latin-1").partition("://")[2])
+        if from_host is None or (from_host != host if anyone else from_host not in self._allowed):
+            return problem(
+                403,
+                "Pages of this origin may not ask here",
+                "add its host to SCRAPEWATCH_ALLOWED_HOSTS if it is yours",
+                kind="foreign-origin",
+            )
+        return None
+
+
+async def _answer(
+    response: Response, scope: Scope, receive: Receive, send: Send, *, begun: bool = False
+) -> None:
+    if scope["type"] == "http" or (
+        not begun and "websocket.http.response" in (scope.get("extensions") or {})
+    ):
+        await response(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1011 if response.status_code == 500 else 1008})
