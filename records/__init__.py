@@ -1,1 +1,1 @@
-""""""
+"""The records: sessions, site executions, postings and error groups in SQLite or PostgreSQL."""
