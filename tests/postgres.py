@@ -1,0 +1,221 @@
+"""A real PostgreSQL for tests: one server of its own, on loopback, on data that is thrown away.
+
+Where it comes from: the system's packages (Debian: `apt-get install postgresql`); nothing that already runs is touched.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+import psycopg
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+LOG_TAIL_LINES = 30
+
+# Below the ports that systems hand to outgoing connections (Linux: from 32768), one of which could otherwise
+# take ours between a kill and a restart.
+PORTS = range(20_000, 32_000)
+
+# Speed instead of durability: the data lives as long as the tests.
+SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+    "autovacuum": "off",
+}
+
+
+class PostgresError(RuntimeError):
+    """PostgreSQL did not start; the message ends with the tail of its log."""
+
+
+def find_postgres() -> Path | None:
+    """The folder of PostgreSQL's programs, or None where there is none.
+
+    What `POSTGRES_BIN` names, else Debian's newest, else where `initdb` on PATH is.
+
+    Raises:
+        FileNotFoundError: `POSTGRES_BIN` is set, but holds no `initdb`.
+    """
+    if named := os.environ.get("POSTGRES_BIN"):
+        if (Path(named) / "initdb").exists():
+            return Path(named)
+        raise FileNotFoundError(f"POSTGRES_BIN={named} holds no initdb")
+    debian = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if debian:
+        return max(debian, key=lambda path: float(path.parent.name))
+    on_path = shutil.which("initdb")
+    return Path(on_path).resolve().parent if on_path else None
+
+
+class Postgres:
+    """A running PostgreSQL. Entering starts it; leaving stops it and deletes its data; in between it may be stopped and restarted.
+
+    Raises:
+        FileNotFoundError: no programs were given, and none found.
+        PostgresError: on entering or restarting, when it does not come up.
+    """
+
+    def __init__(self, programs: Path | None = None) -> None:
+        programs = programs or find_postgres()
+        if programs is None:
+            raise FileNotFoundError("no PostgreSQL: install it, or set POSTGRES_BIN")
+        self.programs = programs
+        self.port = 0
+        self._data: tempfile.TemporaryDirectory[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._names = (f"test_{number}" for number in itertools.count())
+
+    def __enter__(self) -> Postgres:
+        self._data = tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True)
+        self.port = _free_port()
+        try:
+            if self._user is not None:
+                shutil.chown(self._folder, self._user)
+            self._folder.chmod(0o700)
+            made = subprocess.run(
+                [self.programs / "initdb", "-D", self._folder / "data", "-U", "postgres", "-A", "trust"]
+                + ["-E", "UTF8", "--no-locale", "--no-sync"],
+                capture_output=True,
+                text=True,
+                cwd="/",
+                user=self._user,
+                check=False,
+            )
+            if made.returncode:
+                raise PostgresError(f"initdb failed: {made.stderr}")
+            self._start()
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._discard()
+
+    @property
+    def url(self) -> str:
+        """URL of its database `postgres`; :meth:`database` makes others."""
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        """URL of ``database``."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def database(self, template: str = "template0") -> str:
+        """The URL of a fresh database, a copy of ``template`` (which nobody may be connected to)."""
+        name = next(self._names)
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        return self.url_of(name)
+
+    def drop(self, url: str) -> None:
+        """Drop the database at ``url``, whoever is connected to it."""
+        name = url.rpartition("/")[2]
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+    def disconnect(self, url: str) -> None:
+        """Break every connection to the database at ``url``."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [url.rpartition("/")[2]],
+            )
+
+    def stop(self) -> None:
+        """Stop it at once, breaking its connections. Does nothing if it is not running."""
+        if self._process is not None:
+            self._process.send_signal(2)  # SIGINT: fast shutdown
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Start it again on the same data and port; if it still runs, stop it first."""
+        self.stop()
+        self._start()
+
+    @property
+    def _user(self) -> str | None:
+        """PostgreSQL refuses to run as root."""
+        if os.geteuid() != 0:
+            return None
+        for name in ("postgres", "nobody"):
+            try:
+                return pwd.getpwnam(name).pw_name
+            except KeyError:
+                continue
+        raise PostgresError("PostgreSQL does not run as root, and there is no user postgres or nobody")
+
+    @property
+    def _folder(self) -> Path:
+        if self._data is None:
+            raise RuntimeError("PostgreSQL has its data, log and port only inside its `with` block")
+        return Path(self._data.name)
+
+    def _start(self) -> None:
+        log = self._folder / "postgres.log"
+        settings = SETTINGS | {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self._folder),
+        }
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self.programs / "postgres", "-D", self._folder / "data"]
+                + [part for name, value in settings.items() for part in ("-c", f"{name}={value}")],
+                cwd="/",
+                user=self._user,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the tests only, and they decide when it ends
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=5).close()
+                return
+            except psycopg.OperationalError:
+                ended = self._process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    tail = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+                    raise PostgresError("\n".join(["PostgreSQL did not start:", *tail])) from None
+                time.sleep(0.05)
+
+    def _discard(self) -> None:
+        self.stop()
+        if self._data is not None:
+            self._data.cleanup()
+            self._data = None
+
+
+def _free_port() -> int:
+    # Not the global generator: property tests seed it, and every process would then try the same ports.
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise PostgresError(f"100 ports between {PORTS.start} and {PORTS.stop} are all taken")

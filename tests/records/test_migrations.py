@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import func, insert, inspect, select
+
+from records.engine import make_engine, reading, writing
+from records.migrate import current, downgrade, newest, upgrade
+from records.models import Base, Collector, ScrapeSession, SiteExecution
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+def fill(url: str) -> None:
+    engine = make_engine(url)
+    with writing(engine) as db:
+        db.execute(insert(ScrapeSession).values(tenant="t", session_id="s", begun_at=NOON, status="running"))
+        db.execute(insert(SiteExecution).values(tenant="t", session_id="s", site_name="x", attempt_number=1))
+        db.execute(insert(Collector).values(number=0, leased_at=1, last_flush=7, last_seen=1))
+    engine.dispose()
+
+
+def test_the_migrations_lead_to_the_models(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    upgrade(engine)
+    with engine.connect() as db:
+        context = MigrationContext.configure(db, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+        assert current(db) == newest()
+    engine.dispose()
+
+
+def test_every_migration_can_be_taken_back_and_made_again_with_data_in_the_tables(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    upgrade(engine)
+    fill(empty_url)
+    downgrade(engine, "0001")
+    with reading(engine) as db:
+        assert db.scalar(select(func.count()).select_from(SiteExecution)) == 1
+        assert not inspect(db).has_table("collectors")
+    upgrade(engine)
+    with reading(engine) as db:
+        assert db.scalar(select(func.count()).select_from(SiteExecution)) == 1
+        assert db.scalar(select(func.count()).select_from(Collector)) == 0
+    downgrade(engine, "base")
+    with reading(engine) as db:
+        assert set(inspect(db).get_table_names()) <= {"alembic_version"}
+        assert current(db) is None
+    upgrade(engine)
+    fill(empty_url)
+    engine.dispose()
+
+
+def test_an_upgrade_of_what_is_up_to_date_changes_nothing(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    upgrade(engine)
+    fill(empty_url)
+    upgrade(engine)
+    with reading(engine) as db:
+        assert db.scalar(select(Collector.last_flush)) == 7
+    engine.dispose()
+
+
+def test_processes_that_upgrade_at_once_do_it_once(empty_url: str) -> None:
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        engine = make_engine(empty_url)
+        try:
+            upgrade(engine)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            engine.dispose()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_foreign_keys_hold_after_a_migration(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    upgrade(engine)
+    with pytest.raises(Exception, match=r"(?i)foreign key"), writing(engine) as db:
+        db.execute(insert(SiteExecution).values(tenant="t", session_id="?", site_name="x", attempt_number=1))
+    engine.dispose()
