@@ -68,6 +68,7 @@ CREATE TABLE IF NOT EXISTS flushes (
     changes BLOB NOT NULL,
     series_done INTEGER NOT NULL DEFAULT 0,
     records_done INTEGER NOT NULL DEFAULT 0,
+    windows_done INTEGER NOT NULL DEFAULT 0,
     dead_events INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS memory (
@@ -348,14 +349,13 @@ class Spool:
 
         self._submit(write).result()
 
-    def pending(self, sink: str, after: int = 0) -> PersistedFlush | None:
-        """The oldest flush after number ``after`` that ``sink`` (``series`` or ``records``) has not passed."""
+    def pending(self, sink: str) -> PersistedFlush | None:
+        """The oldest flush that waits for ``sink`` (``series``, ``records`` or ``windows``)."""
 
         def read(connection: sqlite3.Connection) -> PersistedFlush | None:
             row = connection.execute(
                 f"SELECT number, events, sources, batches, changes FROM flushes "  # noqa: S608 - a name of ours
-                f"WHERE {_SINKS[sink]} = 0 AND number > ? ORDER BY number LIMIT 1",
-                (after,),
+                f"WHERE {_SINKS[sink]} = 0 AND {_READY[sink]} ORDER BY number LIMIT 1"
             ).fetchone()
             if row is None:
                 return None
@@ -397,7 +397,7 @@ class Spool:
         )
 
     def passed(self, sink: str, number: int, rejected: Sequence[Rejected] = ()) -> None:
-        """Note that ``sink`` has passed flush ``number``; ``rejected`` become dead letters. Frees what both have passed."""
+        """Note that ``sink`` has passed flush ``number``; ``rejected`` become dead letters. Frees what all have passed."""
 
         def write(connection: sqlite3.Connection) -> None:
             now = now_ns()
@@ -421,7 +421,8 @@ class Spool:
                 (sum(letter.events for letter in rejected), number),
             )
             for done, events, dead in connection.execute(
-                "SELECT number, events, dead_events FROM flushes WHERE series_done = 1 AND records_done = 1 AND events >= 0"
+                "SELECT number, events, dead_events FROM flushes WHERE series_done = 1 AND records_done = 1 "
+                "AND windows_done = 1 AND events >= 0"
             ).fetchall():
                 _count(connection, "delivered", events - dead)
                 _count(connection, "dead_lettered", dead)
@@ -584,7 +585,9 @@ class Spool:
         return int(max(last_request, last_flush)) + 1
 
 
-_SINKS: Final = {"series": "series_done", "records": "records_done"}
+_SINKS: Final = {"series": "series_done", "records": "records_done", "windows": "windows_done"}
+# A window may be marked for the roller only once the points are there to be rolled up.
+_READY: Final = {"series": "1", "records": "1", "windows": "series_done = 1"}
 
 
 def _hold(path: Path) -> Any:

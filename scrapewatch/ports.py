@@ -168,7 +168,8 @@ class RecordChanges:
     """The record changes of one flush for one tenant and, for history sent under a key, one source.
 
     A ``source`` that was applied once is never applied again, by whichever flush or collector it comes.
-    ``windows`` are the starts (ns) of the windows that the flush made dirty, by tier.
+    ``windows`` are the starts (ns) of the windows that the flush made dirty, by tier; ``apply`` leaves them alone, since the points may
+    not be stored yet: :meth:`RecordStore.mark_windows` takes them afterwards.
     """
 
     tenant: str
@@ -208,6 +209,10 @@ class RecordStore(Protocol):
 
     def source_applied(self, tenant: str, source: str) -> bool:
         """Whether history under the key ``source`` was applied."""
+        ...
+
+    def mark_windows(self, changes: Sequence[RecordChanges]) -> None:
+        """Mark the ``windows`` of ``changes`` dirty: once the points of their flush are stored, and as often as need be."""
         ...
 
     def dirty_windows(self, limit: int, *, settled_before: Mapping[Tier, int]) -> list[DirtyWindow]:

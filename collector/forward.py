@@ -1,0 +1,209 @@
+"""Forwarding: cuts the spool into numbered flushes, persists each before it is written, and brings it to both stores.
+
+One thread cuts; one serves the series store, one the records, one marks the windows to roll up, each with a cursor of its own, so that
+a store that is down holds up neither the other nor an ack. A store that refuses for now is asked again with full jitter, without limit in time.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from collector.fold import fold
+from collector.spool import PersistedFlush, Spool
+from scrapewatch.ports import RecordStore, SeriesStore
+from scrapewatch.problems import StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+MOST_EVENTS: Final = 20_000
+"""Events in a flush, as long as a single request has no more."""
+
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 30.0
+
+
+@dataclass(slots=True)
+class SinkState:
+    """How a sink fares: why it refuses now (None while it does not), and the last flush it passed."""
+
+    problem: str | None = None
+    last_number: int = 0
+    flushes: int = 0
+    events: int = 0
+    seconds: float = 0.0
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+class Forwarder:
+    """Brings the spool's events to the stores.
+
+    Args:
+        spool: where they come from.
+        series: the store of points.
+        records: the store of records.
+        collector_no: the number leased to the spool.
+        interval: seconds between flushes.
+    """
+
+    def __init__(
+        self, spool: Spool, series: SeriesStore, records: RecordStore, *, collector_no: int, interval: float
+    ) -> None:
+        self._spool = spool
+        self._series = series
+        self._records = records
+        self._collector_no = collector_no
+        self._interval = interval
+        self.fault: str | None = None
+        self._stop = threading.Event()
+        self._drain = threading.Event()
+        self._persisted = {name: threading.Event() for name in ("series", "records", "windows")}
+        self.series_state = SinkState()
+        self.records_state = SinkState()
+        self.windows_state = SinkState()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(target,), name=name, daemon=True)
+            for name, target in (
+                ("cut", self._cut_loop),
+                ("series", lambda: self._sink_loop("series", self.series_state, self._write_series)),
+                ("records", lambda: self._sink_loop("records", self.records_state, self._apply_records)),
+                ("windows", lambda: self._sink_loop("windows", self.windows_state, self._mark_windows)),
+            )
+        ]
+
+    def start(self) -> None:
+        """Begin; what an earlier process persisted is sent first, byte for byte."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, *, drain_for: float = 0.0) -> None:
+        """End, after trying for up to ``drain_for`` seconds to bring everything to the stores."""
+        deadline = time.monotonic() + drain_for
+        self._drain.set()
+        while time.monotonic() < deadline and self._spool.status().spooled:
+            time.sleep(0.05)
+        self._stop.set()
+        for event in self._persisted.values():
+            event.set()
+        for thread in self._threads:
+            thread.join()
+
+    def healthy(self) -> bool:
+        """Whether all its threads are alive."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def cut(self) -> bool:
+        """Cut, fold and persist one flush; False when there was nothing to cut."""
+        found = self._spool.uncut(MOST_EVENTS)
+        if found is None:
+            return False
+        sessions = {
+            (request.tenant, event["session_id"])
+            for request in found.requests
+            if request.source is None
+            for event in request.events
+            if event["session_id"] is not None
+        }
+        number = self._spool.next_number()
+        folded = fold(
+            found.requests,
+            self._spool.memory(sorted(sessions)),
+            collector_no=self._collector_no,
+            number=number,
+        )
+        self._spool.persist(number, found, folded)
+        for event in self._persisted.values():
+            event.set()
+        return True
+
+    # --- the threads
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        while not self._stop.is_set():
+            try:
+                run()
+            except (
+                Exception
+            ) as error:  # a fault of ours must not end forwarding for good; readiness tells of it
+                self.fault = f"{type(error).__name__}: {error}"
+                log.exception("forwarding failed; it goes on")
+                self._stop.wait(1.0)
+
+    def _cut_loop(self) -> None:
+        while not self._stop.is_set():
+            began = time.monotonic()
+            while not self._stop.is_set() and self.cut():
+                pass
+            wait = self._interval - (time.monotonic() - began)
+            self._drain.wait(max(wait, 0.01)) if not self._drain.is_set() else self._stop.wait(0.05)
+
+    def _sink_loop(self, sink: str, state: SinkState, send: Callable[[PersistedFlush], None]) -> None:
+        while not self._stop.is_set():
+            self._persisted[sink].clear()
+            while not self._stop.is_set() and (flush := self._spool.pending(sink)) is not None:
+                began = time.monotonic()
+                send(flush)
+                if self._stop.is_set() and state.problem is not None:
+                    return
+                self.fault = None
+                state.last_number = flush.number
+                state.flushes += 1
+                state.events += flush.events
+                state.seconds += time.monotonic() - began
+            self._persisted[sink].wait(self._interval)
+
+    def _write_series(self, flush: PersistedFlush) -> None:
+        pause = _FIRST_PAUSE
+        state = self.series_state
+        while not self._stop.is_set():
+            result = self._series.write(flush.flush(self._collector_no))
+            if result.kept is None:
+                state.problem = None
+                for letter in result.rejected:
+                    state.rejected[letter.reason[:80]] = state.rejected.get(letter.reason[:80], 0) + 1
+                    log.error("the store rejects a point for good", reason=letter.reason, tier=letter.tier)
+                self._spool.passed("series", flush.number, result.rejected)
+                return
+            if state.problem != result.kept:
+                log.warning("the series store keeps us waiting", reason=result.kept, flush=flush.number)
+            state.problem = result.kept
+            self._stop.wait(max(result.retry_after or 0.0, random.uniform(0, pause)))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _apply_records(self, flush: PersistedFlush) -> None:
+        # History sent under a key is known to the records only once its points are stored: a lost spool then costs nothing.
+        while flush.has_sources and not self._stop.is_set() and not self._spool.series_passed(flush.number):
+            self._stop.wait(0.02)
+        self._until_done(
+            flush,
+            self.records_state,
+            lambda: self._records.apply(self._collector_no, flush.number, flush.changes),
+        )
+
+    def _mark_windows(self, flush: PersistedFlush) -> None:
+        self._until_done(flush, self.windows_state, lambda: self._records.mark_windows(flush.changes))
+
+    def _until_done(self, flush: PersistedFlush, state: SinkState, send: Callable[[], object]) -> None:
+        sink = "records" if state is self.records_state else "windows"
+        pause = _FIRST_PAUSE
+        while not self._stop.is_set():
+            try:
+                send()
+            except StoreUnavailable as error:
+                if state.problem != str(error):
+                    log.warning(
+                        "the records keep us waiting", reason=str(error), flush=flush.number, sink=sink
+                    )
+                state.problem = str(error)
+                self._stop.wait(max(error.retry_after or 0.0, random.uniform(0, pause)))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            state.problem = None
+            self._spool.passed(sink, flush.number)
+            return

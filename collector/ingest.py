@@ -1,0 +1,161 @@
+"""Ingest: a request's body becomes valid events, and for each of the others the reason why it is none. Nothing here echoes input."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+
+from scrapewatch.events import validate
+from scrapewatch.measurements import LIVE_AGE
+from scrapewatch.problems import InvalidInput
+from scrapewatch.time import DAY, MINUTE
+
+AHEAD_ALLOWED: Final = 5 * MINUTE
+"""How far a scraper's clock may be ahead."""
+
+OLDEST_HISTORY: Final = 50 * 365 * DAY
+
+CONTENT_TYPES: Final = frozenset({"", "application/json", "text/plain", "text/json"})
+
+
+class MalformedBody(InvalidInput):
+    """The body is not JSON at all."""
+
+
+class BodyTooLarge(InvalidInput):
+    """The body, or what it unpacks to, is larger than allowed."""
+
+
+class UnsupportedBody(InvalidInput):
+    """The body has a type or an encoding that is not taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An item that was not accepted: its ``index`` in the body, the ``field`` at fault and the ``reason``."""
+
+    index: int
+    field: str
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """As the answer shows it."""
+        return {"index": self.index, "field": self.field, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """The items of a request: valid ``events``, all with a ``time``, and the others."""
+
+    events: Sequence[Mapping[str, Any]]
+    rejected: Sequence[Rejection]
+
+
+def unpack(body: bytes, encoding: str, most: int) -> bytes:
+    """``body`` without its content encoding, which may be ``gzip`` or ``deflate``; never unpacks more than ``most`` bytes.
+
+    Raises:
+        UnsupportedBody: the encoding is not taken.
+        BodyTooLarge: it unpacks to more than ``most`` bytes.
+        MalformedBody: it is not in that encoding.
+    """
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise UnsupportedBody("send the body without Content-Encoding, or with gzip")
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    try:
+        plain = unpacker.decompress(body, most + 1)
+    except zlib.error as error:
+        raise MalformedBody(f"the body is not {encoding}, as its Content-Encoding says") from error
+    if len(plain) > most:
+        raise BodyTooLarge(f"the body unpacks to more than {most} bytes; send fewer events at once")
+    if not unpacker.eof:
+        raise MalformedBody("the compressed body is cut off")
+    return plain
+
+
+def parse(body: bytes) -> list[Any]:
+    """The items of a body: a JSON array, or one object.
+
+    What strict JSON forbids inside an item (NaN, numbers beyond range, half surrogate pairs) is let through here, so that only that
+    item is rejected, and not its neighbours.
+
+    Raises:
+        MalformedBody: it is not JSON in UTF-8, is nested too deeply, or has an integer of thousands of digits.
+    """
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:
+            found = json.loads(body.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise MalformedBody("the body is not UTF-8") from error
+        except json.JSONDecodeError as error:
+            raise MalformedBody(
+                f"the body is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+            ) from error
+        except (RecursionError, ValueError) as error:
+            raise MalformedBody(
+                "the body is nested too deeply or has a number of thousands of digits"
+            ) from error
+    return found if isinstance(found, list) else [found]
+
+
+def sift(items: Sequence[Any], *, received_at: int, backfill: bool) -> Sifted:
+    """Validate ``items`` and stamp those without a time with ``received_at`` (ns).
+
+    A time more than five minutes ahead is rejected, and so is one older than a week unless ``backfill``.
+    """
+    events: list[Mapping[str, Any]] = []
+    rejected: list[Rejection] = []
+    oldest = received_at - (OLDEST_HISTORY if backfill else LIVE_AGE)
+    for index, item in enumerate(items):
+        try:
+            event = validate(item)
+        except ValidationError as error:
+            rejected.append(_rejection(index, error))
+            continue
+        time = event["time"]
+        if time is None:
+            event["time"] = received_at
+        elif time > received_at + AHEAD_ALLOWED:
+            rejected.append(
+                Rejection(
+                    index,
+                    "timestamp",
+                    "is more than 5 minutes ahead; check the clock of the scraper's machine",
+                )
+            )
+            continue
+        elif time < oldest:
+            reason = (
+                "is older than 50 years"
+                if backfill
+                else "is older than 7 days; send history with ?backfill=true"
+            )
+            rejected.append(Rejection(index, "timestamp", reason))
+            continue
+        events.append(event)
+    return Sifted(events, rejected)
+
+
+def _rejection(index: int, error: ValidationError) -> Rejection:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    kind: str = first["type"]
+    # The first part of the location is the tag of the union where there is one.
+    path = [str(part) for part in first["loc"]]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return Rejection(index, "metric", "is no type of event; docs/events.md lists them")
+    if not path:
+        return Rejection(index, "", "is no JSON object")
+    # A key of a mapping is input, too, and is not echoed.
+    shown = ".".join(part for part in path[1:4] if part != "[key]")
+    reason = str(first["msg"]).removeprefix("Value error, ")
+    return Rejection(index, shown[:100], reason)

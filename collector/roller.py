@@ -1,0 +1,121 @@
+"""The roller: keeps the rollups ``fleet_1m`` and ``fleet_1h``.
+
+A flush whose points are stored marks its windows dirty. One roller at a time, by lease, computes them again from the fine tier as
+absolute values at the window's start, and clears a mark only if it has not changed since: whenever an event comes, however late,
+and however often the roller dies, the rollup ends as the sum of its points.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import structlog
+
+from scrapewatch import histogram
+from scrapewatch.line_protocol import Point, Value, encode
+from scrapewatch.measurements import KEEPING, MEASUREMENTS, QUANTILES, Tier, rollup_fields
+from scrapewatch.ports import Batch, DirtyWindow, Flush, RecordStore, SeriesStore, TimeRange
+
+log = structlog.get_logger(__name__)
+
+LEASE: Final = "roller"
+LEASE_SECONDS: Final = 30.0
+HOUR_EVERY: Final = 30.0
+"""Seconds between computations of hours: the open one is dirty all the time, and takes the most reading."""
+
+_MOST_WINDOWS: Final = 500
+_LONGEST_RANGE: Final = 120
+
+
+class Roller:
+    """Computes dirty windows again; ``holder`` names this process in the lease."""
+
+    def __init__(self, series: SeriesStore, records: RecordStore, *, holder: str) -> None:
+        self._series = series
+        self._records = records
+        self._holder = holder
+        self._hours_at = float("-inf")
+        self.rolled = 0
+        self.problem: str | None = None
+
+    def roll(self, *, hours: bool | None = None) -> int:
+        """Compute what is dirty; the number of windows done. ``hours``: whether to do hours, by default when it is time to.
+
+        Raises:
+            StoreUnavailable: a store does not answer; the marks stay.
+        """
+        if not self._records.hold_lease(LEASE, self._holder, LEASE_SECONDS):
+            return 0
+        now = time.monotonic()
+        if hours is None:
+            hours = now - self._hours_at >= HOUR_EVERY
+        windows = self._records.dirty_windows(
+            _MOST_WINDOWS, settled_before={} if hours else {Tier.FLEET_1H: -(2**62)}
+        )
+        done = 0
+        for tenant, tier, group in _runs(windows):
+            if not self._compute(tenant, tier, group):
+                break
+            for window in group:
+                self._records.clear_window(window)
+            done += len(group)
+            self.rolled += len(group)
+        if hours and len(windows) < _MOST_WINDOWS:
+            self._hours_at = now
+        return done
+
+    def _compute(self, tenant: str, tier: Tier, group: Sequence[DirtyWindow]) -> bool:
+        every = KEEPING[tier].window
+        time_range = TimeRange(group[0].start, group[-1].start + every, every)
+        lines: list[str] = []
+        for measurement in MEASUREMENTS.values():
+            if measurement.rolled_from is None:
+                continue
+            points = self._series.windows(
+                measurement.name, time_range, tier=measurement.rolled_from, tenant=tenant
+            )
+            lines += [encode(rolled(point)) for point in points]
+        if not lines:
+            return True
+        result = self._series.write(Flush(0, 0, [Batch(tenant, tier, lines, [0] * len(lines))]))
+        for rejected in result.rejected:
+            log.error("the store rejects a rollup", reason=rejected.reason, tier=tier)
+        self.problem = result.kept
+        return result.kept is None
+
+
+def rolled(point: Point) -> Point:
+    """``point`` with its quantiles where it is a histogram, its fields typed as the registry says."""
+    measurement = MEASUREMENTS[point.measurement]
+    fields: dict[str, Value] = {}
+    for field in rollup_fields(measurement):
+        if field.name in point.fields:
+            value = point.fields[field.name]
+            fields[field.name] = int(value) if field.type is int else float(value)
+    if point.measurement == "pages":
+        counts = [int(point.fields.get(name, 0)) for name in histogram.FIELDS]
+        maximum = point.fields.get("duration_max")
+        for name, q in QUANTILES.items():
+            found = histogram.quantile(counts, q, maximum=None if maximum is None else float(maximum))
+            if found is not None:
+                fields[name] = found
+    return Point(point.measurement, point.tags, fields, point.time)
+
+
+def _runs(windows: Iterable[DirtyWindow]) -> list[tuple[str, Tier, list[DirtyWindow]]]:
+    """The windows by tenant and tier in runs of neighbours, so that one reading serves many."""
+    runs: list[tuple[str, Tier, list[DirtyWindow]]] = []
+    for window in sorted(windows, key=lambda w: (w.tenant, w.tier, w.start)):
+        if runs:
+            tenant, tier, group = runs[-1]
+            if (
+                (tenant, tier) == (window.tenant, window.tier)
+                and window.start == group[-1].start + KEEPING[tier].window
+                and len(group) < _LONGEST_RANGE
+            ):
+                group.append(window)
+                continue
+        runs.append((window.tenant, window.tier, [window]))
+    return runs
