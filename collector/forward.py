@@ -1,7 +1,8 @@
 """Forwarding: cuts the spool into numbered flushes, persists each before it is written, and brings it to both stores.
 
-One thread cuts; one serves the series store, one the records, one marks the windows to roll up, each with a cursor of its own, so that
-a store that is down holds up neither the other nor an ack. A store that refuses for now is asked again with full jitter, without limit in time.
+One thread cuts; one serves the series store, one the records, one marks the windows to roll up. Each has a cursor of its own, so that
+a store that is down holds up neither the other nor an ack. A store that refuses for now is asked again with full jitter, without limit
+in time.
 """
 
 from __future__ import annotations

@@ -67,6 +67,10 @@ class Sampler:
                 "used": usage.used,
                 "percent": usage.percent,
             }
+        if not disks:
+            # A container shows only what is bound into it; its root tells of the disk beneath.
+            usage = psutil.disk_usage("/")
+            disks["/"] = {"mount": "/", "total": usage.total, "used": usage.used, "percent": usage.percent}
         return list(disks.values())
 
     def _interfaces(self) -> list[dict[str, Any]]:

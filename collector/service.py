@@ -1,0 +1,190 @@
+"""The collector as one thing: accepts events, and runs what brings them to the stores."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from collector.forward import Forwarder
+from collector.ingest import Rejection, Sifted, sift
+from collector.periodic import Periodic
+from collector.roller import Roller
+from collector.sampler import Sampler
+from collector.spool import Kept, Spool, SpoolStatus
+from scrapewatch.live import Hub
+from scrapewatch.ports import DEFAULT_TENANT, RecordStore, SeriesStore
+from scrapewatch.problems import InvalidInput, SpoolFull, StoreUnavailable
+from scrapewatch.settings import Settings
+from scrapewatch.time import now_ns
+
+log = structlog.get_logger(__name__)
+
+_LARGE: Final = 200
+"""Items above which validation goes to a thread, so that it does not hold up the other requests."""
+
+_WATCH_EVERY: Final = 5.0
+_ROLL_EVERY: Final = 2.0
+_HOUSE_EVERY: Final = 600.0
+
+
+class Collector:
+    """Accepts events and brings them to ``series`` and ``records``; publishes them to ``hub`` once durable.
+
+    Raises:
+        ConfigurationError: another process holds the spool, or no collector number is free.
+        StoreUnavailable: the records do not answer.
+    """
+
+    def __init__(self, settings: Settings, series: SeriesStore, records: RecordStore, hub: Hub) -> None:
+        self._settings = settings
+        self._series = series
+        self._records = records
+        self._hub = hub
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.rejected: Counter[str] = Counter()
+        self.spool = Spool(
+            settings.data_dir / "spool",
+            max_bytes=settings.spool_max_bytes,
+            min_free_bytes=settings.spool_min_free_bytes,
+        )
+        try:
+            self.number = records.lease_collector(self.spool.id)
+        except BaseException:
+            self.spool.close()
+            raise
+        self.forwarder = Forwarder(
+            self.spool, series, records, collector_no=self.number, interval=settings.flush_interval
+        )
+        self.roller = Roller(series, records, holder=self.spool.id)
+        self._periodic = [
+            Periodic("roll", _ROLL_EVERY, self.roller.roll),
+            Periodic("watch", _WATCH_EVERY, self._watch),
+            Periodic("house", _HOUSE_EVERY, self._keep_house),
+        ]
+        if settings.sampler:
+            sampler = Sampler()
+            self._periodic.append(
+                Periodic("sample", settings.sample_interval, lambda: self.report([sampler.sample()]))
+            )
+
+    def start(self) -> None:
+        """Begin; called on the event loop's thread, where the hub lives."""
+        self._loop = asyncio.get_running_loop()
+        self.forwarder.start()
+        for periodic in self._periodic:
+            periodic.start()
+
+    def stop(self, *, drain_for: float = 5.0) -> None:
+        """End: what is spooled is brought to the stores for up to ``drain_for`` seconds, the rest waits in the spool."""
+        stopping = [threading.Thread(target=periodic.stop) for periodic in self._periodic]
+        for thread in stopping:
+            thread.start()
+        self.forwarder.stop(drain_for=drain_for)
+        for thread in stopping:
+            thread.join()
+        self.spool.close()
+
+    # --- accepting
+
+    async def accept(
+        self, tenant: str, items: Sequence[Any], *, body: bytes, key: str | None, backfill: bool
+    ) -> tuple[Kept, Sequence[Rejection]]:
+        """Make the valid of ``items`` durable, and say why the others are none.
+
+        Raises:
+            Conflict: ``key`` was used with another body.
+            SpoolFull: there is no room.
+        """
+        received_at = now_ns()
+        if len(items) > _LARGE:
+            sifted = await asyncio.to_thread(sift, items, received_at=received_at, backfill=backfill)
+        else:
+            sifted = sift(items, received_at=received_at, backfill=backfill)
+        for rejection in sifted.rejected:
+            self.rejected[rejection.field.split(".")[0] or "body"] += 1
+        if not sifted.events:
+            return Kept(0, 0, ()), sifted.rejected
+        full = self.spool.room()
+        if full is not None:
+            raise SpoolFull(f"{full}; send it again later")
+        source = key if backfill else None
+        if source is not None and await self._source_known(tenant, source):
+            return Kept(0, len(sifted.events), ()), sifted.rejected
+        kept = await asyncio.wrap_future(
+            self.spool.append(
+                tenant,
+                sifted.events,
+                key=key,
+                body=hashlib.sha256(body + (b"\1" if backfill else b"\0")).digest(),
+                source=source,
+                received_at=received_at,
+            )
+        )
+        self._publish(tenant, kept, backfill=backfill)
+        return kept, sifted.rejected
+
+    def report(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Take events of scrapewatch's own (samples, checks), from any thread; waits until they are durable.
+
+        What does not fit in a full spool is left out: these can be measured again.
+        """
+        received_at = now_ns()
+        sifted: Sifted = sift(items, received_at=received_at, backfill=False)
+        if sifted.rejected:
+            raise InvalidInput(f"{sifted.rejected[0].field} {sifted.rejected[0].reason}")
+        if self.spool.room() is not None:
+            return
+        try:
+            kept = self.spool.append(
+                DEFAULT_TENANT, sifted.events, key=None, body=b"", source=None, received_at=received_at
+            ).result()
+        except SpoolFull:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(lambda: self._publish(DEFAULT_TENANT, kept, backfill=False))
+
+    async def _source_known(self, tenant: str, source: str) -> bool:
+        try:
+            return await asyncio.to_thread(self._records.source_applied, tenant, source)
+        except StoreUnavailable:
+            # The spool knows its own keys, and the records skip what they have: accepting it is safe.
+            return False
+
+    def _publish(self, tenant: str, kept: Kept, *, backfill: bool) -> None:
+        if kept.events and not backfill:
+            self._hub.publish([{"tenant": tenant, **event} for event in kept.events])
+
+    # --- at work
+
+    def _watch(self) -> None:
+        changed = self._records.watch_sessions(
+            now_ns(), stall_after=self._settings.stall_after, abandon_after=self._settings.abandon_after
+        )
+        for session_id in changed:
+            log.warning("a session fell silent", session_id=session_id)
+
+    def _keep_house(self) -> None:
+        self.spool.forget_keys(now_ns())
+
+    def status(self) -> tuple[SpoolStatus, list[str]]:
+        """Figures of the spool, and what is wrong (nothing: ready)."""
+        problems: list[str] = []
+        full = self.spool.room()
+        if full is not None:
+            problems.append(full)
+        for name, state in (
+            ("series", self.forwarder.series_state),
+            ("records", self.forwarder.records_state),
+            ("windows", self.forwarder.windows_state),
+        ):
+            if state.problem is not None:
+                problems.append(f"{name}: {state.problem}")
+        if self.forwarder.fault is not None:
+            problems.append(f"forwarding: {self.forwarder.fault}")
+        return self.spool.status(), problems
