@@ -367,9 +367,11 @@ QUANTILES = MappingProxyType({"duration_p50": 0.5, "duration_p95": 0.95, "durati
 def rollup_fields(measurement: Measurement) -> tuple[Field, ...]:
     """The fields of ``measurement`` in the rollups ``fleet_1m`` and ``fleet_1h``.
 
-    Sums and maxima keep their names. A gauge is the mean of its window and gains ``<name>_max``; a gauge of the sessions is the sum
-    over the sessions of each one's mean and maximum. A state is the window's last, and gains ``<name>_max``, its worst.
+    Sums and maxima keep their names. A gauge is the mean of its window and gains ``<name>_max``, unless the measurement counts that
+    maximum itself; a gauge of the sessions is the sum over the sessions of each one's mean and maximum. A state is the window's
+    last, and gains ``<name>_max``, its worst.
     """
+    own = {field.name for field in measurement.fields}
     fields: list[Field] = []
     for field in measurement.fields:
         if field.fold in (Fold.SUM, Fold.MAX):
@@ -383,9 +385,12 @@ def rollup_fields(measurement: Measurement) -> tuple[Field, ...]:
             )
         else:
             fields.append(Field(field.name, float, Fold.GAUGE, field.unit, f"{field.description}; the mean"))
-            fields.append(
-                Field(f"{field.name}_max", float, Fold.MAX, field.unit, f"{field.description}; the maximum")
-            )
+            if f"{field.name}_max" not in own:
+                fields.append(
+                    Field(
+                        f"{field.name}_max", float, Fold.MAX, field.unit, f"{field.description}; the maximum"
+                    )
+                )
     if measurement.name == "pages":
         fields += [
             _gauge(name, "s", f"quantile {q:g} of the window's pages") for name, q in QUANTILES.items()

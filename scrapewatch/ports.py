@@ -126,7 +126,8 @@ class SeriesStore(Protocol):
 
         One point a window and series (with ``session_id`` dropped: sums over the sessions), at the window's start. Sums are added up
         and maxima kept under the field's name; a gauge ``g`` gives its mean as ``g`` and its maximum as ``g_max`` (for the tier
-        ``sessions``: the sum over the sessions of each one's); a state gives its last as ``s`` and its worst as ``s_max``.
+        ``sessions``: the sum over the sessions of each one's), unless ``g_max`` is a field of its own; a state gives its last as
+        ``s`` and its worst as ``s_max``.
 
         Raises:
             StoreUnavailable: the store does not answer.

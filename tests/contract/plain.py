@@ -206,7 +206,8 @@ class PlainStore:
                     fields_out[f"{name}_max"] = highest(values)
                 case Fold.GAUGE:
                     fields_out[name] = over_sessions(mean)(values)
-                    fields_out[f"{name}_max"] = over_sessions(highest)(values)
+                    if f"{name}_max" not in {field.name for field in MEASUREMENTS[measurement].fields}:
+                        fields_out[f"{name}_max"] = over_sessions(highest)(values)
         return [Point(measurement, dict(tags), fields, start) for (start, tags), fields in points.items()]
 
 
