@@ -1,0 +1,11 @@
+SELECT
+    time // $every * $every AS time,
+    site,
+    sum(duration_count) AS duration_count,
+    sum(duration_sum) AS duration_sum,
+    max(duration_max) AS duration_max,
+    sum(COLUMNS('^h\d\d$'))
+FROM pages
+WHERE time >= $start AND time < $stop AND ($site = '' OR site = $site)
+GROUP BY 1, 2
+ORDER BY 1, 2
