@@ -87,8 +87,11 @@ class Postgres:
                 shutil.chown(self._folder, self._user)
             self._folder.chmod(0o700)
             made = subprocess.run(
-                [self.programs / "initdb", "-D", self._folder / "data", "-U", "postgres", "-A", "trust"]
-                + ["-E", "UTF8", "--no-locale", "--no-sync"],
+                [
+                    self.programs / "initdb",
+                    f"--pgdata={self._folder / 'data'}",
+                    *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"),
+                ],
                 capture_output=True,
                 text=True,
                 cwd="/",
