@@ -1,0 +1,25 @@
+// Circuit breakers by site: the last state of each window and the changes in it.
+bySite = if params.site == "" then (r) => true else (r) => r.site == params.site
+total = (tables=<-) => tables |> aggregateWindow(every: v.windowPeriod, fn: sum, createEmpty: false, timeSrc: "_start")
+points = from(bucket: params.tier)
+    |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
+    |> filter(fn: (r) => r._measurement == "breakers")
+    |> filter(fn: bySite)
+
+points
+    |> filter(fn: (r) => r._field == "state")
+    |> window(every: v.windowPeriod)
+    |> last()
+    |> group(columns: ["site"])
+    |> sort(columns: ["_time"])
+    |> aggregateWindow(every: v.windowPeriod, fn: last, createEmpty: false, timeSrc: "_start")
+    |> keep(columns: ["_time", "site", "_value"])
+    |> yield(name: "state")
+
+points
+    |> filter(fn: (r) => r._field =~ /^(transitions|opened)$/)
+    |> total()
+    |> group(columns: ["site", "_field"])
+    |> total()
+    |> keep(columns: ["_time", "site", "_field", "_value"])
+    |> yield(name: "fields")

@@ -1,0 +1,31 @@
+// What the success rate of each site is made of, of each window: pages, good pages, block pages, and errors.
+bySite = if params.site == "" then (r) => true else (r) => r.site == params.site
+total = (tables=<-) => tables |> aggregateWindow(every: v.windowPeriod, fn: sum, createEmpty: false, timeSrc: "_start")
+points = (measurement) => from(bucket: params.tier)
+    |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
+    |> filter(fn: (r) => r._measurement == measurement)
+    |> filter(fn: bySite)
+
+points(measurement: "pages")
+    |> filter(fn: (r) => r._field == "count")
+    |> total()
+    |> group(columns: ["site"])
+    |> total()
+    |> keep(columns: ["_time", "site", "_value"])
+    |> yield(name: "pages")
+
+points(measurement: "pages")
+    |> filter(fn: (r) => r._field =~ /^(ok|blocked)$/)
+    |> total()
+    |> group(columns: ["site", "_field"])
+    |> total()
+    |> keep(columns: ["_time", "site", "_field", "_value"])
+    |> yield(name: "fields")
+
+points(measurement: "errors")
+    |> filter(fn: (r) => r._field == "count")
+    |> total()
+    |> group(columns: ["site"])
+    |> total()
+    |> keep(columns: ["_time", "site", "_value"])
+    |> yield(name: "errors")

@@ -1,0 +1,14 @@
+// Job postings by site, of each window.
+bySite = if params.site == "" then (r) => true else (r) => r.site == params.site
+total = (tables=<-) => tables |> aggregateWindow(every: v.windowPeriod, fn: sum, createEmpty: false, timeSrc: "_start")
+
+from(bucket: params.tier)
+    |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
+    |> filter(fn: (r) => r._measurement == "jobs")
+    |> filter(fn: (r) => r._field =~ /^(scraped|saved|duplicate|dropped|invalid)$/)
+    |> filter(fn: bySite)
+    |> total()
+    |> group(columns: ["site", "_field"])
+    |> total()
+    |> keep(columns: ["_time", "site", "_field", "_value"])
+    |> yield(name: "fields")

@@ -1,0 +1,337 @@
+"""The SeriesStore on InfluxDB 2: writes that say what became of each line, questions asked with bound parameters."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from influx.buckets import bucket_name
+from influx.externs import Duration, Literal, Pattern, Time, extern
+from influx.server import BOOTSTRAP, Answer, Server, usable_token
+from scrapewatch.line_protocol import Point, Value
+from scrapewatch.measurements import MEASUREMENTS, Fold, Tier, rollup_fields
+from scrapewatch.ports import DEFAULT_TENANT, Batch, Flush, Rejected, Table, TimeRange, WriteResult
+from scrapewatch.problems import StoreUnavailable
+from scrapewatch.questions import QUESTIONS
+from scrapewatch.time import to_ns
+
+# The sizes that InfluxDB recommends are 5,000 lines; a request of 1 MB is one of its parses at a time.
+# https://docs.influxdata.com/influxdb/v2/write-data/best-practices/optimize-writes/
+LINES_A_REQUEST = 5_000
+BYTES_A_REQUEST = 1_000_000
+
+_FLUX = Path(__file__).parent / "flux"
+_ALL_DROPPED = re.compile(r"dropped=(\d+)(?: for database: \w+ for retention policy: \w+)?$")
+_TIME_ROW = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: str
+    encoded: bytes
+    events: int
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What became of a flush so far."""
+
+    accepted: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def reject(self, batch: Batch, line: str, events: int, reason: str) -> None:
+        self.rejected.append(Rejected(batch.tenant, batch.tier, line, events, reason))
+
+
+class InfluxStore:
+    """Points in InfluxDB 2 at ``url``: a bucket for each tenant and tier (:func:`influx.buckets.bucket_name`).
+
+    ``tokens`` is one token for every tenant, or tenant → token; each needs to read and write its tenant's buckets. Time-outs are in
+    seconds. May be used from any thread. Nothing connects before the first call.
+
+    Raises:
+        ConfigurationError: ``url`` or a token cannot be used.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        org: str,
+        tokens: str | Mapping[str, str],
+        *,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 10.0,
+    ) -> None:
+        self._server = Server(url, org, connect_timeout=connect_timeout, read_timeout=read_timeout)
+        self._token_of_all = usable_token(tokens) if isinstance(tokens, str) else None
+        self._tokens = (
+            {} if isinstance(tokens, str) else {name: usable_token(token) for name, token in tokens.items()}
+        )
+
+    def write(self, flush: Flush) -> WriteResult:
+        """Store the points of ``flush``; see :meth:`scrapewatch.ports.SeriesStore.write`.
+
+        Each request is tried once: the caller waits and sends the flush again. A request that InfluxDB refuses for its lines is
+        halved until the guilty ones stand alone. Sending a good one twice on the way is harmless, since points overwrite.
+        """
+        tally = _Tally()
+        try:
+            for batch in flush.batches:
+                for lines in _requests(batch, tally):
+                    self._send(batch, lines, tally)
+        except StoreUnavailable as problem:
+            return WriteResult(tally.accepted, tally.rejected, str(problem), problem.retry_after)
+        return WriteResult(tally.accepted, tally.rejected)
+
+    def _send(self, batch: Batch, lines: Sequence[_Line], tally: _Tally) -> None:
+        bucket = bucket_name(batch.tenant, batch.tier)
+        answer = self._post_lines(batch.tenant, bucket, b"\n".join(line.encoded for line in lines))
+        if answer.ok:
+            tally.accepted += len(lines)
+            return
+        # Only InfluxDB itself can say that a line is bad; a 400 of some proxy on the way says nothing about lines.
+        about_lines = answer.status in (400, 422) and answer.code in ("invalid", "unprocessable entity")
+        if not about_lines and answer.status != 413:
+            raise self._server.refusal(answer, what=f'bucket "{bucket}"')
+        if len(lines) == 1:
+            tally.reject(batch, lines[0].text, lines[0].events, answer.message or "too large")
+            return
+        dropped = _ALL_DROPPED.search(answer.message)
+        if answer.status == 422 and dropped is not None and int(dropped[1]) == len(lines):
+            for line in lines:
+                tally.reject(batch, line.text, line.events, answer.message)
+            return
+        middle = len(lines) // 2
+        self._send(batch, lines[:middle], tally)
+        self._send(batch, lines[middle:], tally)
+
+    def _post_lines(self, tenant: str, bucket: str, body: bytes) -> Answer:
+        return self._server.request(
+            "POST",
+            "/api/v2/write",
+            self._token(tenant),
+            query={"org": self._server.org, "bucket": bucket, "precision": "ns"},
+            body=body,
+        )
+
+    def ask(
+        self, question: str, parameters: Mapping[str, str], time_range: TimeRange, *, tier: Tier, tenant: str
+    ) -> Table:
+        """The rows of a question, from ``influx/flux/<question>.flux``; see :meth:`scrapewatch.ports.SeriesStore.ask`.
+
+        A result of the file's that is named after a column fills it; any other fills the columns that its ``_field`` names.
+
+        Raises:
+            StoreUnavailable: the store does not answer, or not this.
+
+        """
+        known = QUESTIONS[question]
+        answer = self._query(question, parameters, time_range, tier=tier, tenant=tenant)
+        key_columns = known.key[1:]
+        width = len(known.columns)
+        places = {column.name: place for place, column in enumerate(known.columns)}
+        readers = {
+            column.name: (int if column.type == "int" else float)
+            for column in known.columns
+            if column.name not in known.key
+        }
+        key_places = [places[name] for name in known.key]
+        rows: dict[tuple[Any, ...], list[Any]] = {}
+        for name, header, values in _results(answer):
+            key_at = [header.get(column) for column in key_columns]
+            time_at, value_at, field_at = header["_time"], header["_value"], header.get("_field", 0)
+            by_field = name not in readers
+            for row in values:
+                key = (_ns(row[time_at]), *["" if at is None else row[at] for at in key_at])
+                cells = rows.get(key)
+                if cells is None:
+                    cells = rows[key] = [None] * width
+                    for place, part in zip(key_places, key, strict=True):
+                        cells[place] = part
+                column = row[field_at] if by_field else name
+                cells[places[column]] = readers[column](row[value_at])
+        return Table(known.columns, [tuple(rows[key]) for key in sorted(rows)])
+
+    def windows(self, measurement: str, time_range: TimeRange, *, tier: Tier, tenant: str) -> list[Point]:
+        """The points of ``measurement`` by window and series; see :meth:`scrapewatch.ports.SeriesStore.windows`.
+
+        Raises:
+            StoreUnavailable: the store does not answer, or not this.
+
+        """
+        known = MEASUREMENTS[measurement]
+        tags = [tag.name for tag in known.tags]
+        parameters: dict[str, Literal] = {
+            "measurement": measurement,
+            "series": [*tags, "_field"],
+            **{name: _any_of(f.name for f in known.fields if f.fold is fold) for name, fold in _PATTERNS},
+        }
+        answer = self._query("windows", parameters, time_range, tier=tier, tenant=tenant)
+        types: dict[str, Callable[[str], Value]] = {f.name: _number(f.type) for f in rollup_fields(known)}
+        fields: dict[tuple[Any, ...], dict[str, Value]] = {}
+        for name, header, values in _results(answer):
+            tag_at = [header.get(tag) for tag in tags]
+            time_at, value_at, field_at = header["_time"], header["_value"], header["_field"]
+            suffix = "_max" if name in ("tops", "worsts") else ""
+            for row in values:
+                key = (_ns(row[time_at]), *["" if at is None else row[at] for at in tag_at])
+                stored = row[field_at] + suffix
+                fields.setdefault(key, {})[stored] = types[stored](row[value_at])
+        return [
+            Point(
+                measurement,
+                {tag: text for tag, text in zip(tags, key[1:], strict=True) if text},
+                fields[key],
+                key[0],
+            )
+            for key in sorted(fields)
+        ]
+
+    def ready(self) -> str | None:
+        """None when every known tenant's buckets can be written to, or else what is wrong and what to do."""
+        try:
+            for tenant in self._tokens or (DEFAULT_TENANT,):
+                for tier in Tier:
+                    bucket = bucket_name(tenant, tier)
+                    # InfluxDB checks the token, the bucket and the right to write before it looks for lines.
+                    answer = self._post_lines(tenant, bucket, b"")
+                    if not answer.ok:
+                        return str(self._server.refusal(answer, what=f'bucket "{bucket}"'))
+        except StoreUnavailable as problem:
+            return str(problem)
+        return None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._server.close()
+
+    def _token(self, tenant: str) -> str:
+        token = self._token_of_all or self._tokens.get(tenant)
+        if token is None:
+            raise StoreUnavailable(
+                f'there is no InfluxDB token for tenant "{tenant}": {BOOTSTRAP} for that tenant'
+            )
+        return token
+
+    def _query(
+        self,
+        file: str,
+        parameters: Mapping[str, Literal],
+        time_range: TimeRange,
+        *,
+        tier: Tier,
+        tenant: str,
+    ) -> bytes:
+        bucket = bucket_name(tenant, tier)
+        request = {
+            "type": "flux",
+            "query": _flux(file),
+            # Neither types nor defaults: the questions know the types, and the rows are a third shorter.
+            "dialect": {"annotations": [], "header": True},
+            "extern": extern(
+                v={
+                    "timeRangeStart": Time(time_range.start),
+                    "timeRangeStop": Time(time_range.stop),
+                    "windowPeriod": Duration(time_range.every),
+                },
+                params={"tier": bucket, **parameters},
+            ),
+        }
+        answer = self._server.request(
+            "POST",
+            "/api/v2/query",
+            self._token(tenant),
+            query={"org": self._server.org},
+            json_body=request,
+        )
+        if not answer.ok:
+            raise self._server.refusal(answer, what=f'bucket "{bucket}"')
+        return answer.body
+
+
+_PATTERNS = (("sums", Fold.SUM), ("maxima", Fold.MAX), ("gauges", Fold.GAUGE), ("states", Fold.STATE))
+
+
+def _requests(batch: Batch, tally: _Tally) -> Iterator[list[_Line]]:
+    """The lines of ``batch`` in portions for a request each, without those that no request can carry."""
+    portion: list[_Line] = []
+    size = 0
+    for text, events in zip(batch.lines, batch.events, strict=True):
+        if not text.strip() or text.lstrip().startswith("#"):
+            # Accepted in silence and stored nowhere, its events would be lost.
+            tally.reject(batch, text, events, "a blank line or a comment holds no point")
+            continue
+        try:
+            encoded = text.encode()
+        except UnicodeEncodeError:
+            tally.reject(batch, text, events, "not text: it holds half of a surrogate pair")
+            continue
+        if portion and (len(portion) == LINES_A_REQUEST or size + len(encoded) > BYTES_A_REQUEST):
+            yield portion
+            portion, size = [], 0
+        portion.append(_Line(text, encoded, events))
+        size += len(encoded) + 1
+    if portion:
+        yield portion
+
+
+@cache
+def _flux(file: str) -> str:
+    return (_FLUX / f"{file}.flux").read_text(encoding="utf-8")
+
+
+def _any_of(names: Iterator[str]) -> Pattern:
+    # Names of the registry hold letters, digits and underscores. With none of them the pattern matches no field, for none is empty.
+    return Pattern(f"^({'|'.join(names)})$")
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[str], Value]:
+    return float if kind is float else int
+
+
+@lru_cache(maxsize=4096)
+def _epoch(second: str) -> int:
+    return to_ns(datetime.fromisoformat(f"{second}+00:00"))
+
+
+def _ns(text: str) -> int:
+    """Nanoseconds of a time as InfluxDB writes it, exact."""
+    match = _TIME_ROW.fullmatch(text)
+    if match is None:
+        raise StoreUnavailable(f"InfluxDB answered {text[:40]!r} where a time was due")
+    return _epoch(match[1]) + (int(match[2].ljust(9, "0")) if match[2] else 0)
+
+
+def _results(body: bytes) -> Iterator[tuple[str, dict[str, int], Iterator[list[str]]]]:
+    """The tables of an answer in CSV: name of the result, column → position, rows.
+
+    Raises:
+        StoreUnavailable: the answer ends in an error. InfluxDB says so in a table, since the status is long sent.
+
+    """
+    reader = csv.reader(io.StringIO(body.decode(), newline=""))
+    for head in reader:
+        if not head:
+            continue
+        if head[:1] == ["error"] or head[1:2] == ["error"]:
+            raise StoreUnavailable(f"InfluxDB broke off its answer: {' '.join(next(reader, []))[:500]}")
+        header = {name: place for place, name in enumerate(head)}
+        first = next(reader, None)
+        if first:
+            yield first[header["result"]], header, _until_blank(first, reader)
+
+
+def _until_blank(first: list[str], reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    yield first
+    for row in reader:
+        if not row:
+            return
+        yield row
