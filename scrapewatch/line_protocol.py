@@ -6,6 +6,7 @@ Grammar and escapes: https://docs.influxdata.com/influxdb/v2/reference/syntax/li
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Point:
 _FORBIDDEN = str.maketrans({"\n": " ", "\r": " ", "\t": " ", "\\": "/"})
 _KEY = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
 _MEASUREMENT = str.maketrans({",": "\\,", " ": "\\ "})
+_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _STRING = str.maketrans({'"': '\\"', "\\": "\\\\"})
 
 
@@ -68,22 +70,13 @@ def decode(line: str) -> Point:
         InvalidInput: when the line is not line protocol with a timestamp in nanoseconds.
 
     """
+    if "\\" not in line and '"' not in line:
+        try:
+            return _split(line)
+        except ValueError:
+            pass  # unusual or wrong: the full grammar decides
     try:
-        position, measurement = _until(line, 0, ", ")
-        tags: dict[str, str] = {}
-        while line[position] == ",":
-            position, key = _until(line, position + 1, "=")
-            position, value = _until(line, position + 1, ", ")
-            tags[key] = value
-        fields: dict[str, Value] = {}
-        while True:
-            position, key = _until(line, position + 1, "=")
-            position, fields[key] = _read_field(line, position + 1)
-            if line[position] != ",":
-                break
-        if not measurement or line[position] != " ":
-            raise ValueError
-        return Point(measurement, tags, fields, int(line[position + 1 :]))
+        return _parse(line)
     except (IndexError, ValueError) as error:
         raise InvalidInput(
             "not a line of line protocol with fields and a timestamp in nanoseconds"
@@ -95,6 +88,38 @@ def decode_lines(text: str) -> Iterator[Point]:
     for line in text.split("\n"):
         if line and not line.startswith("#"):
             yield decode(line)
+
+
+def _split(line: str) -> Point:
+    """The point of a line without escapes and strings, as most are, in a third of the time that ``_parse`` takes."""
+    head, body, stamp = line.split(" ")
+    measurement, *pairs = head.split(",")
+    tags: dict[str, str] = dict(pair.split("=") for pair in pairs)
+    fields: dict[str, Value] = {}
+    for pair in body.split(","):
+        key, text = pair.split("=")
+        fields[key] = _bare_value(text)
+    if not measurement:
+        raise ValueError
+    return Point(measurement, tags, fields, _integer(stamp))
+
+
+def _parse(line: str) -> Point:
+    position, measurement = _until(line, 0, ", ")
+    tags: dict[str, str] = {}
+    while line[position] == ",":
+        position, key = _until(line, position + 1, "=")
+        position, value = _until(line, position + 1, ", ")
+        tags[key] = value
+    fields: dict[str, Value] = {}
+    while True:
+        position, key = _until(line, position + 1, "=")
+        position, fields[key] = _read_field(line, position + 1)
+        if line[position] != ",":
+            break
+    if not measurement or line[position] != " ":
+        raise ValueError
+    return Point(measurement, tags, fields, _integer(line[position + 1 :]))
 
 
 def _until(line: str, position: int, stops: str) -> tuple[int, str]:
@@ -121,8 +146,21 @@ def _read_field(line: str, position: int) -> tuple[int, Value]:
             position += 1
         return position + 1, "".join(out)
     position, text = _until(line, position, ", ")
+    return position, _bare_value(text)
+
+
+def _bare_value(text: str) -> Value:
     if text in ("true", "t", "T", "True", "TRUE", "false", "f", "F", "False", "FALSE"):
-        return position, text[0] in "tT"
-    if text.endswith("i"):
-        return position, int(text[:-1])
-    return position, float(text)
+        return text[0] in "tT"
+    if text[-1:] == "i":
+        return _integer(text[:-1])
+    if not _FLOAT.fullmatch(text):
+        raise ValueError
+    return float(text)
+
+
+def _integer(text: str) -> int:
+    # int() would take underscores, spaces and the digits of other scripts, which InfluxDB refuses.
+    if not text.isascii() or not text.removeprefix("-").isdigit():
+        raise ValueError
+    return int(text)
