@@ -1,0 +1,180 @@
+"""Importing Scrapy logs: each run is one session with one site execution, sent to a collector by HTTP.
+
+Idempotent by the run's fingerprint, whatever file it is in: the fingerprint is the request's Idempotency-Key, under which both the
+spool and the records know it for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from scrapewatch.client import Client, Receipt, SendError
+from scrapewatch.problems import InvalidInput
+from stack.scrapy_log.events import run_events
+from stack.scrapy_log.parse import Run, parse_runs
+from stack.scrapy_log.sites import site_names
+
+SENDERS: Final = 4
+"""Requests under way at once: while one waits for its fsync, the next is on its way."""
+
+MOST_EVENTS: Final = 5_000
+"""Events in a request; a longer run is cut at the same places every time."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import did: counts of runs and of events."""
+
+    runs: int = 0
+    new_runs: int = 0
+    known_runs: int = 0
+    incomplete_runs: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The runs of the logs with the name of the site of each; ``shift`` is added to all times."""
+
+    runs: Sequence[Run]
+    sites: Sequence[str]
+    shift: timedelta
+
+
+def read(
+    files: Sequence[Path],
+    *,
+    sites: Sequence[str] = (),
+    shift_to: datetime | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Plan:
+    """Read the runs of ``files``; ``progress`` is told how many bytes were read since the last time.
+
+    Args:
+        files: logs, or folders of logs (``*.log``).
+        sites: names of the sites in the order in which the spiders run.
+        shift_to: moves all times so that the last run ends then.
+        progress: called now and then.
+
+    Raises:
+        InvalidInput: a file cannot be read, or there is no log at all.
+    """
+    runs: list[Run] = []
+    for path in files:
+        try:
+            runs += parse_runs(_lines(path, progress))
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    ends = [end for run in runs if (end := run.finished_at or run.started_at) is not None]
+    shift = shift_to - max(ends) if shift_to is not None and ends else timedelta(0)
+    return Plan(runs, site_names(runs, sites), shift)
+
+
+def logs_in(paths: Sequence[Path]) -> list[Path]:
+    """The log files that ``paths`` name: files as they are, of folders the files ``*.log``, in the order of their names.
+
+    Raises:
+        InvalidInput: a path does not exist, or no log is there.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(path.glob("*.log"))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InvalidInput(f"there is no file {path}")
+    if not found:
+        raise InvalidInput(f"there is no *.log in {', '.join(map(str, paths))}")
+    return found
+
+
+def session_id(run: Run) -> str:
+    """The session of a run: the same for the same run."""
+    return f"scrapy-{run.fingerprint[:20]}"
+
+
+def send(plan: Plan, client: Client, *, progress: Callable[[Imported], None] = lambda _: None) -> Imported:
+    """Send every run of ``plan``; ``progress`` is told after each.
+
+    Raises:
+        ConnectionError: the collector took nothing for a minute.
+        SendError: the collector refused a run for good.
+    """
+    done = Imported()
+
+    def send_run(run: Run, site: str) -> tuple[Run, Receipt | None]:
+        events = run_events(run, site=site, session_id=session_id(run), shift=plan.shift)
+        total: Receipt | None = None
+        for number, part in enumerate(_parts(events)):
+            # A session under another key: names and times may differ from the first import, the run does not.
+            key = hashlib.sha256(f"scrapy-log {run.fingerprint} {number}".encode()).hexdigest()
+            try:
+                receipt = client.send(part, idempotency_key=key, backfill=True)
+            except SendError as error:
+                if error.status != 409:
+                    raise
+                receipt = Receipt(0, len(part))
+            total = receipt if total is None else _sum(total, receipt)
+        return run, total
+
+    with ThreadPoolExecutor(SENDERS, thread_name_prefix="import") as senders:
+        try:
+            for run, receipt in senders.map(send_run, plan.runs, plan.sites):
+                done.runs += 1
+                done.incomplete_runs += not run.complete
+                done.warnings += [f"line {run.line}: {warning}" for warning in run.warnings]
+                if receipt is not None:
+                    done.accepted += receipt.accepted
+                    done.duplicates += receipt.duplicates
+                    done.new_runs += receipt.accepted > 0
+                    done.known_runs += receipt.accepted == 0
+                    done.rejected += [
+                        f"line {run.line}: {item['field']} {item['reason']}" for item in receipt.rejected
+                    ]
+                progress(done)
+        except BaseException:
+            senders.shutdown(wait=False, cancel_futures=True)
+            raise
+    return done
+
+
+def now() -> datetime:
+    """The time to which ``--shift-to-now`` moves the end of history."""
+    return datetime.now(UTC)
+
+
+def _lines(path: Path, progress: Callable[[int], None]) -> Iterator[str]:
+    read_bytes = 0
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for count, line in enumerate(file):
+            read_bytes += len(line)
+            if count % 1_000 == 999:
+                progress(read_bytes)
+                read_bytes = 0
+            yield line
+    progress(read_bytes)
+
+
+def _parts(events: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]]]:
+    for start in itertools.count(0, MOST_EVENTS):
+        part = events[start : start + MOST_EVENTS]
+        if not part:
+            return
+        yield part
+
+
+def _sum(one: Receipt, other: Receipt) -> Receipt:
+    return Receipt(
+        one.accepted + other.accepted, one.duplicates + other.duplicates, [*one.rejected, *other.rejected]
+    )
