@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from scrapewatch.events import Event
 from stack.demo.loopback import serve
 from stack.demo.site import serve_site
 from tests.stack.demo.receiver import Receiver
@@ -77,6 +79,15 @@ def test_it_sends_the_historic_body_as_plain_fetch_does(whole: tuple[dict[str, A
         assert delivery.content_type == "text/plain;charset=UTF-8"
         assert (delivery.key, delivery.authorization) == (None, None)
         assert json.loads(delivery.body).keys() == {"session_id", "metric", "value", "timestamp"}
+
+
+def test_scrapewatch_accepts_every_event(whole: tuple[dict[str, Any], Receiver]) -> None:
+    _, receiver = whole
+    adapter: TypeAdapter[Any] = TypeAdapter(Event)
+    for event in receiver.events:
+        read = adapter.validate_python(event)
+        # A key that is not known is passed over in silence: none may be lost that way.
+        assert event["value"].keys() <= read.value.model_fields_set, event
 
 
 def test_its_sessions_start_and_finish_with_what_they_reported(
