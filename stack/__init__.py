@@ -1,0 +1,5 @@
+"""Composition: the one place where rooms are put together, and the command line.
+
+:mod:`stack.stores` opens the stores that the settings name, :mod:`stack.serve` makes one server of collector and API, :mod:`stack.cli` is
+the command ``scrapewatch``, :mod:`stack.scrapy_log` reads real Scrapy logs, :mod:`stack.demo` is a crawl to look at.
+"""

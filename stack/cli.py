@@ -1,0 +1,368 @@
+"""The command ``scrapewatch`` where the servers are: ``up``, ``collector``, ``api``, ``demo``, ``import``, ``send``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+import urllib3
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+import scrapewatch.command
+from scrapewatch import __version__, settings
+from scrapewatch.client import Client, SendError
+from scrapewatch.problems import ConfigurationError, InvalidInput, ScrapewatchError, StoreUnavailable
+from scrapewatch.settings import Settings
+from stack.logs import set_up_logs
+from stack.scrapy_log import importing
+from stack.serve import API, COLLECTOR, Server, serving
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+commands = typer.Typer(
+    name="scrapewatch",
+    help="Monitoring for scraping teams.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+imports = typer.Typer(help="Bring history in.", no_args_is_help=True)
+commands.add_typer(imports, name="import")
+
+HostOption = Annotated[str | None, typer.Option("--host", help="Address to bind to.")]
+PortOption = Annotated[int | None, typer.Option("--port", help="Port to bind to.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the spool and the embedded stores.")
+]
+
+DEMO_SEED: Final = 20_260_105
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status. What goes wrong is said in a sentence that tells what to do."""
+    try:
+        commands(None if arguments is None else list(arguments), standalone_mode=True)
+    except (ScrapewatchError, SendError, ConnectionError) as error:
+        err.print(f"[bold red]scrapewatch:[/] {_plain(error)}", highlight=False)
+        return 1
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 1
+    return 0
+
+
+def _plain(error: BaseException) -> str:
+    return str(error).replace("[", "\\[")
+
+
+@commands.callback(invoke_without_command=True)
+def _about(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        out.print(f"scrapewatch {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@commands.command()
+def up(host: HostOption = None, port: PortOption = None, data_dir: DataOption = None) -> None:
+    """Run collector, API and sampler in one process, on the embedded stores or on those of the settings."""
+    _serve_until_stopped(_settings(host, port, data_dir), (COLLECTOR, API))
+
+
+@commands.command()
+def collector(host: HostOption = None, port: PortOption = None, data_dir: DataOption = None) -> None:
+    """Run the collector alone; needs InfluxDB and a database that the API shares."""
+    _serve_until_stopped(_shared(_settings(host, port, data_dir)), (COLLECTOR,))
+
+
+@commands.command()
+def api(host: HostOption = None, port: PortOption = None, data_dir: DataOption = None) -> None:
+    """Run the API and the live page alone, on the stores that the collectors write to."""
+    _serve_until_stopped(_shared(_settings(host, port, data_dir)), (API,))
+
+
+@commands.command()
+def demo(
+    logs: Annotated[
+        Path | None, typer.Option("--logs", help="A folder of Scrapy logs to import, too.")
+    ] = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    data_dir: DataOption = None,
+    seed: Annotated[int, typer.Option(help="Another seed makes another job site.")] = DEMO_SEED,
+) -> None:
+    """Run the product, let an orchestrator crawl a generated job site and report live, until Ctrl-C."""
+    files = importing.logs_in([logs]) if logs is not None else []
+    _run(_demo(_settings(host, port, data_dir), files, seed))
+
+
+@commands.command()
+def send(
+    url: Annotated[str, typer.Option(help="The collector.")] = "http://127.0.0.1:8000",
+    backfill: Annotated[bool, typer.Option(help="The events are history, older than 7 days.")] = False,
+) -> None:
+    """Send events as JSON, a list or one a line, from standard input."""
+    raise typer.Exit(scrapewatch.command.send(url, sys.stdin.read(), backfill=backfill))
+
+
+@imports.command("scrapy-log")
+def import_scrapy_log(
+    files: Annotated[list[Path], typer.Argument(help="Logs, or folders of *.log.", show_default=False)],
+    url: Annotated[
+        str | None,
+        typer.Option(help="The collector; by default the local one, started for the import if none runs."),
+    ] = None,
+    site: Annotated[
+        list[str] | None, typer.Option(help="Name of the site; again for each spider, in their order.")
+    ] = None,
+    shift_to_now: Annotated[
+        bool, typer.Option("--shift-to-now", help="Move history so that it ends now.")
+    ] = False,
+    data_dir: DataOption = None,
+) -> None:
+    """Turn Scrapy logs into sessions, site executions and points. Importing the same run again changes nothing."""
+    plan = _read(importing.logs_in(files), site or [], shift_to_now=shift_to_now)
+    if not plan.runs:
+        raise InvalidInput(
+            "no run of Scrapy is in these files: there are no LogStats lines and no stats dumps"
+        )
+    chosen = _settings(None, None, data_dir)
+    if url is None:
+        url = f"http://{chosen.host}:{chosen.port}"
+        if not _answers(url):
+            err.print(f"No collector at {url}: running one for the import.", highlight=False)
+            with _stack_for_a_while(chosen) as own:
+                done = _send(plan, own)
+            _tell(done, None)
+            raise typer.Exit(1 if done.rejected else 0)
+    elif not _answers(url):
+        raise ConfigurationError(f"no collector answers at {url}; start one with `scrapewatch up`")
+    done = _send(plan, url)
+    _tell(done, url)
+    raise typer.Exit(1 if done.rejected else 0)
+
+
+# --- settings and life
+
+
+def _settings(host: str | None, port: int | None, data_dir: Path | None) -> Settings:
+    chosen = settings.load(host=host, port=port, data_dir=data_dir)
+    set_up_logs(chosen)
+    return chosen
+
+
+def _shared(chosen: Settings) -> Settings:
+    if chosen.influx_url is None or chosen.database_url is None:
+        raise ConfigurationError(
+            "collector and API in processes of their own need stores that both can open: set SCRAPEWATCH_INFLUX_URL and "
+            "SCRAPEWATCH_DATABASE_URL, or run both in one process with `scrapewatch up`"
+        )
+    return chosen
+
+
+def _run(work: Any) -> None:
+    asyncio.run(work)
+
+
+async def _until_stopped() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await stop.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _serve_until_stopped(chosen: Settings, parts: Sequence[str]) -> None:
+    async def work() -> None:
+        async with _announced(chosen, parts):
+            await _until_stopped()
+
+    _run(work())
+
+
+@contextlib.asynccontextmanager
+async def _announced(chosen: Settings, parts: Sequence[str]) -> AsyncIterator[Server]:
+    async with serving(chosen, parts) as server:
+        where = "InfluxDB" if chosen.influx_url else f"embedded, in {chosen.data_dir.absolute()}"
+        out.print(
+            f"\n  [bold]scrapewatch {__version__}[/] is up. Ctrl-C ends it; nothing acknowledged is lost.\n"
+        )
+        if API in parts:
+            out.print(f"  live page    {server.url}/", highlight=False)
+            out.print(f"  sessions     {server.url}/api/v1/monitoring/sessions", highlight=False)
+            out.print(f"  API          {server.url}/docs", highlight=False)
+        if COLLECTOR in parts:
+            out.print(f"  events to    {server.url}/api/v1/monitoring/metrics", highlight=False)
+        if chosen.grafana_url:
+            out.print(f"  Grafana      {chosen.grafana_url}", highlight=False)
+        out.print(f"  points       {where}\n", highlight=False)
+        yield server
+        err.print("\nstopping: what is spooled is brought to the stores …", highlight=False)
+
+
+async def _demo(chosen: Settings, files: Sequence[Path], seed: int) -> None:
+    from stack.demo.orchestrator import run_orchestrator
+    from stack.demo.site import serve_site
+
+    async with _announced(chosen, (COLLECTOR, API)) as server, serve_site(seed) as site_url:
+        stop = asyncio.Event()
+        out.print(f"  a demo crawl of {site_url} reports now; look at the live page\n", highlight=False)
+        crawling = asyncio.create_task(run_orchestrator(site_url, server.url, seed=seed, stop=stop))
+        importing_logs = asyncio.create_task(asyncio.to_thread(_import, files, server.url)) if files else None
+        stopped = asyncio.create_task(_until_stopped())
+        try:
+            await asyncio.wait({stopped, crawling}, return_when=asyncio.FIRST_COMPLETED)
+            if crawling.done():
+                crawling.result()
+            await stopped
+        finally:
+            stop.set()
+            await asyncio.gather(crawling, return_exceptions=True)
+            if importing_logs is not None:
+                await asyncio.gather(importing_logs, return_exceptions=True)
+
+
+def _import(files: Sequence[Path], url: str) -> None:
+    try:
+        _tell(_send(_read(files, [], shift_to_now=False), url), url)
+    except (ScrapewatchError, SendError, ConnectionError) as error:
+        err.print(f"[bold red]the logs were not imported:[/] {_plain(error)}", highlight=False)
+
+
+# --- importing
+
+
+def _read(files: Sequence[Path], sites: Sequence[str], *, shift_to_now: bool) -> importing.Plan:
+    with _progress() as shown:
+        task = shown.add_task("reading", total=sum(path.stat().st_size for path in files))
+        return importing.read(
+            files,
+            sites=sites,
+            shift_to=importing.now() if shift_to_now else None,
+            progress=lambda size: shown.update(task, advance=size),
+        )
+
+
+def _send(plan: importing.Plan, url: str) -> importing.Imported:
+    with _progress(MofNCompleteColumn()) as shown:
+        task = shown.add_task("sending runs", total=len(plan.runs))
+        return importing.send(
+            plan, Client(url), progress=lambda done: shown.update(task, completed=done.runs)
+        )
+
+
+def _progress(*columns: Any) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *columns,
+        TimeRemainingColumn(),
+        console=err,
+        transient=not err.is_terminal,
+    )
+
+
+def _tell(done: importing.Imported, url: str | None) -> None:
+    out.print(
+        f"{done.runs} runs: {done.new_runs} new, {done.known_runs} known already; "
+        f"{done.accepted} events accepted, {done.duplicates} duplicates, {len(done.rejected)} rejected",
+        highlight=False,
+    )
+    if done.incomplete_runs:
+        out.print(f"{done.incomplete_runs} runs have no stats dump: their log breaks off", highlight=False)
+    for line in done.rejected[:20]:
+        err.print(f"rejected, {line}", highlight=False, markup=False)
+    for line in done.warnings[:5]:
+        err.print(f"odd, {line}", highlight=False, markup=False)
+    if len(done.warnings) > 5:
+        err.print(f"… and {len(done.warnings) - 5} more oddities", highlight=False)
+    if url is not None:
+        out.print(f"look at {url}/api/v1/monitoring/sessions", highlight=False)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(urllib3.request("GET", f"{url}/healthz", timeout=3.0, retries=False).status == 200)
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
+@contextlib.contextmanager
+def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
+    """The stack in a thread, drained at the end; its URL."""
+    started: threading.Event = threading.Event()
+    state: dict[str, Any] = {}
+    quiet = chosen.model_copy(update={"sampler": False, "port": 0})
+
+    async def work() -> None:
+        async with serving(quiet, (COLLECTOR, API)) as server:
+            state["url"], state["loop"], state["stop"] = (
+                server.url,
+                asyncio.get_running_loop(),
+                asyncio.Event(),
+            )
+            started.set()
+            await state["stop"].wait()
+            await asyncio.to_thread(_drain, server.app.state.collector.spool.status)
+
+    def run() -> None:
+        try:
+            asyncio.run(work())
+        except BaseException as error:
+            state["error"] = error
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="stack")
+    thread.start()
+    started.wait()
+    if "error" in state:
+        thread.join()
+        raise state["error"]
+    try:
+        yield state["url"]
+    finally:
+        state["loop"].call_soon_threadsafe(state["stop"].set)
+        thread.join()
+    if "error" in state:
+        raise state["error"]
+
+
+def _drain(status: Callable[[], Any]) -> None:
+    """Wait until both stores have everything, with a bar."""
+    with _progress(MofNCompleteColumn()) as shown:
+        total = status().spooled
+        task = shown.add_task("storing events", total=total)
+        last, since = total, time.monotonic()
+        while left := status().spooled:
+            shown.update(task, completed=max(total - left, 0))
+            if left < last:
+                last, since = left, time.monotonic()
+            if time.monotonic() - since > 60:
+                raise StoreUnavailable(
+                    f"{left} events wait in the spool: the next start of scrapewatch brings them in"
+                )
+            time.sleep(0.2)
+        shown.update(task, completed=total)

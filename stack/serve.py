@@ -1,0 +1,201 @@
+"""The server: collector, API or both as one FastAPI application, and its life from taking the port to letting go of the stores."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from records.queries import RecordQueries
+
+import api.access
+import api.app
+import collector.app
+import collector.metrics
+from collector.service import Collector
+from scrapewatch import __version__
+from scrapewatch.http import install
+from scrapewatch.live import Hub, MemoryHub
+from scrapewatch.ports import SeriesStore
+from scrapewatch.problems import ConfigurationError
+from scrapewatch.settings import Settings
+from stack.stores import open_records, open_series
+
+log = structlog.get_logger(__name__)
+
+COLLECTOR: Final = "collector"
+API: Final = "api"
+
+STOP_SECONDS: Final = 8
+"""How long requests under way may take once the server was asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An application with its listening socket."""
+
+    app: FastAPI
+    listening: socket.socket
+    url: str
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket of the settings.
+
+    Raises:
+        ConfigurationError: the port is taken, the address is none of this machine, or it is open to strangers.
+    """
+    if not _is_loopback(settings.host) and not settings.trust_network:
+        raise ConfigurationError(
+            f"{settings.host} can be reached from other machines, and there are no API keys yet: "
+            "bind to 127.0.0.1, or set SCRAPEWATCH_TRUST_NETWORK=true where the network itself keeps strangers out"
+        )
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # The protocol is named because asyncio switches Nagle's algorithm off only where it is: 40 ms an answer otherwise.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. If scrapewatch runs already, "
+            f"look at http://{settings.host}:{settings.port}/, or choose another port with --port"
+        ) from error
+    return listening
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack) -> FastAPI:
+    """The application of ``parts``; what it opens is closed by ``stores``.
+
+    Raises:
+        ConfigurationError: the settings or the surroundings do not allow a start.
+        StoreUnavailable: the records do not answer.
+    """
+    series = open_series(settings)
+    stores.callback(series.close)
+    records = open_records(settings)
+    stores.callback(records.close)
+    hub: Hub = MemoryHub()
+    collecting = Collector(settings, series, records, hub) if COLLECTOR in parts else None
+    runs: list[Callable[[], contextlib.AbstractAsyncContextManager[Any]]] = []
+    app = FastAPI(
+        title="scrapewatch",
+        version=__version__,
+        summary="Monitoring for scraping teams: no acknowledged event is lost or counted twice.",
+        lifespan=lambda _: _life(runs),
+    )
+    install(app, settings)
+    if collecting is not None:
+        app.include_router(collector.app.build_router(collecting, settings, api.access.tenant_of))
+        runs.append(lambda: _collect(collecting))
+    if API in parts:
+        services = _services(settings, series, RecordQueries(records.engine), hub, collecting)
+        app.include_router(api.app.build_router(services))
+        runs.append(lambda: api.app.background(services))
+    app.state.collector = collecting
+    return app
+
+
+def _services(
+    settings: Settings, series: SeriesStore, records: RecordQueries, hub: Hub, collecting: Collector | None
+) -> api.app.ApiServices:
+    async def report(events: Sequence[dict[str, Any]]) -> None:
+        if collecting is not None:
+            await asyncio.to_thread(collecting.report, events)
+
+    return api.app.ApiServices(
+        settings=settings,
+        series=series,
+        records=records,
+        hub=hub,
+        report=report,
+        collector_status=None if collecting is None else lambda: _status(collecting),
+        extra_metrics=None if collecting is None else lambda: collector.metrics.metric_families(collecting),
+    )
+
+
+async def _status(collecting: Collector) -> dict[str, Any]:
+    spool, problems = await asyncio.to_thread(collecting.status)
+    return {"problems": problems, "spooled": spool.spooled, "oldest_age": spool.oldest_age}
+
+
+@contextlib.asynccontextmanager
+async def _life(
+    runs: Sequence[Callable[[], contextlib.AbstractAsyncContextManager[Any]]],
+) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as running:
+        for run in runs:
+            await running.enter_async_context(run())
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _collect(collecting: Collector) -> AsyncIterator[None]:
+    collecting.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(collecting.stop)
+
+
+class _Uvicorn(uvicorn.Server):
+    """A server whose signals belong to the process' own loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Server]:
+    """Serve ``parts`` for the length of the block.
+
+    Raises:
+        ConfigurationError: the settings or the surroundings do not allow a start.
+        StoreUnavailable: the records do not answer.
+    """
+    with contextlib.ExitStack() as stores:
+        listening = stores.enter_context(contextlib.closing(listen(settings)))
+        app = build(settings, parts, stores)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            ws="websockets-sansio",
+            ws_max_size=65_536,
+            ws_ping_interval=20,
+            ws_ping_timeout=20,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        server = _Uvicorn(config)
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            while not (server.started or task.done()):  # noqa: ASYNC110 - uvicorn has no event for it
+                await asyncio.sleep(0.01)
+            if task.done():
+                await task
+                raise ConfigurationError("the server did not start; the log says why")
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            yield Server(app, listening, f"http://{host}:{listening.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            await task

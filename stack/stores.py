@@ -1,0 +1,50 @@
+"""The stores that the settings name: InfluxDB and PostgreSQL by URL, or else the embedded ones in the data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embedded.store import EmbeddedStore
+from influx.store import InfluxStore
+from records.migrate import upgrade
+from records.store import SqlRecords
+from scrapewatch.ports import SeriesStore
+from scrapewatch.problems import ConfigurationError
+from scrapewatch.settings import Settings
+
+
+def open_series(settings: Settings) -> SeriesStore:
+    """The store of points.
+
+    Raises:
+        ConfigurationError: InfluxDB is named without its token, or the embedded store's file is held by another process.
+    """
+    if settings.influx_url is None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return EmbeddedStore(settings.data_dir / "series.duckdb")
+    if settings.influx_token is None:
+        raise ConfigurationError(
+            "SCRAPEWATCH_INFLUX_URL is set but SCRAPEWATCH_INFLUX_TOKEN is not: "
+            "`python -m influx bootstrap` makes one and says where it is"
+        )
+    return InfluxStore(settings.influx_url, settings.influx_org, settings.influx_token.get_secret_value())
+
+
+def records_url(settings: Settings) -> str:
+    """The SQLAlchemy URL of the records."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{Path(settings.data_dir).absolute() / 'records.sqlite'}"
+
+
+def open_records(settings: Settings) -> SqlRecords:
+    """The records, their tables brought up to date.
+
+    Raises:
+        ConfigurationError: the URL is none of a database that is known.
+        StoreUnavailable: the database does not answer.
+    """
+    records = SqlRecords(records_url(settings))
+    upgrade(records.engine)
+    return records
