@@ -254,7 +254,14 @@ class _Admin:
         return str(made["id"])
 
     def _find_bucket(self, name: str) -> dict[str, Any] | None:
-        found = self._call("GET", "/api/v2/buckets", org=self._server.org, name=name).get("buckets", ())
+        """The bucket of that name; one that the token may not see and one that is not there look alike."""
+        query = {"org": self._server.org, "name": name}
+        answer = self._server.request("GET", "/api/v2/buckets", self._token, query=query)
+        if answer.status == 404:
+            return None
+        if not answer.ok:
+            raise self._server.refusal(answer, what=f'bucket "{name}"')
+        found: list[dict[str, Any]] = answer.json().get("buckets") or []
         return found[0] if found else None
 
     def bucket(self, org_id: str, bucket: Bucket, say: Say) -> str:
