@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -31,6 +32,11 @@ BUSY_SECONDS = 10
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
 """How long PostgreSQL may take to connect, and over one statement."""
+
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+}
 
 
 def make_engine(url: str) -> Engine:
@@ -56,6 +62,7 @@ def make_engine(url: str) -> Engine:
                 max_overflow=10,
                 pool_timeout=CONNECT_SECONDS,
                 connect_args={"connect_timeout": CONNECT_SECONDS},
+                **_JSON,
             )
         except ModuleNotFoundError:
             raise ConfigurationError(
@@ -68,7 +75,7 @@ def make_engine(url: str) -> Engine:
             raise ConfigurationError("the records need a file: give DATABASE_URL=sqlite:///path/of/a/file.db")
         Path(str(parsed.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
         try:
-            engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+            engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **_JSON)
         except NoSuchModuleError as error:
             raise ConfigurationError(f"DATABASE_URL: {error}") from None
         event.listen(engine, "connect", _set_up_sqlite)

@@ -53,31 +53,38 @@ def _blanks(table: Table) -> tuple[tuple[str, Callable[[], Any]], ...]:
 
 def key_of(table: Table, key: Mapping[str, Any], columns: tuple[str, ...]) -> tuple[Any, ...]:
     """The values of ``columns`` in ``key`` as ``table`` holds them; what has no value is the empty string, or 0 in a number's column."""
-    values = []
-    for name in columns:
-        column = table.columns[name]
-        empty = 0 if isinstance(column.type, Integer) else ""
-        value = key.get(name)
-        values.append(empty if value is None else _held(column, value))
-    return tuple(values)
+    converters, empty = _converters(table), _empty(table)
+    return tuple(
+        empty[name] if (value := key.get(name)) is None else converters[name](value) for name in columns
+    )
+
+
+@cache
+def _empty(table: Table) -> dict[str, Any]:
+    return {column.name: 0 if isinstance(column.type, Integer) else "" for column in table.columns}
 
 
 def merge(table: Table, row: Row, change: RowChange) -> None:
     """Do ``change`` to ``row`` in place."""
-    for name, value in _known(table, change.add):
-        row[name] = _within((row[name] or 0) + value)
-    for name, value in _known(table, change.least):
-        row[name] = value if row[name] is None else min(row[name], value)
-    for name, value in _known(table, change.most):
-        row[name] = value if row[name] is None else max(row[name], value)
-    for name, value in _known(table, change.once):
-        if row[name] is None:
-            row[name] = value
+    if change.add:
+        for name, value in _known(table, change.add):
+            row[name] = _within((row[name] or 0) + value)
+    if change.least:
+        for name, value in _known(table, change.least):
+            row[name] = value if row[name] is None else min(row[name], value)
+    if change.most:
+        for name, value in _known(table, change.most):
+            row[name] = value if row[name] is None else max(row[name], value)
+    if change.once:
+        for name, value in _known(table, change.once):
+            if row[name] is None:
+                row[name] = value
     if change.latest:
         _merge_latest(table, row, change.latest)
-    for name, names in _known(table, change.union):
-        row[name] = list(dict.fromkeys([*(row[name] or ()), *names]))
-    if "status_at" in row:
+    if change.union:
+        for name, names in _known(table, change.union):
+            row[name] = list(dict.fromkeys([*(row[name] or ()), *names]))
+    if change.states and "status_at" in row:
         for state in change.states:
             _merge_state(row, *state)
 
@@ -103,32 +110,29 @@ def _merge_state(row: Row, time: int, rank: int, status: str, reason: str | None
 
 def _known(table: Table, values: Mapping[str, Any], *, may_be_none: bool = False) -> list[tuple[str, Any]]:
     """The pairs of ``values`` that ``table`` can hold, as it holds them."""
-    held = []
+    converters = _converters(table)
+    held: list[tuple[str, Any]] = []
     for name, value in values.items():
-        column = table.columns.get(name)
-        if column is None:
+        convert = converters.get(name)
+        if convert is None:
             log.warning("unknown_column", table=table.name, column=name)
         elif value is None:
-            if may_be_none and column.nullable:
+            if may_be_none and table.columns[name].nullable:
                 held.append((name, None))
         else:
             try:
-                held.append((name, _held(column, value)))
+                held.append((name, convert(value)))
             except (TypeError, ValueError, OverflowError, OSError):
                 log.warning("value_left_out", table=table.name, column=name)
     return held
 
 
-def _held(column: Column[Any], value: Any) -> Any:
-    """``value`` as ``column`` holds it.
-
-    Raises:
-        TypeError, ValueError, OverflowError, OSError: it cannot.
-    """
-    return _converter(column)(value)
-
-
 @cache
+def _converters(table: Table) -> dict[str, Callable[[Any], Any]]:
+    """What turns a value into what its column holds, by column; each raises TypeError, ValueError, OverflowError or OSError."""
+    return {column.name: _converter(column) for column in table.columns}
+
+
 def _converter(column: Column[Any]) -> Callable[[Any], Any]:
     kind = column.type
     if isinstance(kind, UtcDateTime):

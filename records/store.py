@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -12,8 +15,10 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    String,
     Table,
     and_,
+    any_,
     bindparam,
     cast,
     delete,
@@ -23,14 +28,13 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from records import migrate
 from records.engine import make_engine, reading, writing
-from records.merge import Row, blank, clean, key_of, merge
+from records.merge import TERMINAL, Row, blank, clean, key_of, merge
 from records.models import (
     AppliedSource,
     Base,
@@ -57,7 +61,6 @@ STAMP_RETENTION = max(keeping.retention for keeping in KEEPING.values() if keepi
 """How long points stamped with a collector's number are kept (ns): until then another collector with it could overwrite them."""
 
 WATCHED_AT_ONCE = 500
-_BOUND_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535
 
 _NEVER = -1
 
@@ -108,11 +111,9 @@ class SqlRecords:
         now = now_ns()
         with writing(self.engine) as db:
             _lock(db, "collectors")
-            known = {
-                number: (spool, seen)
-                for number, spool, seen in db.execute(
-                    select(_COLLECTORS.c.number, _COLLECTORS.c.spool_id, _COLLECTORS.c.last_seen)
-                )
+            query = select(_COLLECTORS.c.number, _COLLECTORS.c.spool_id, _COLLECTORS.c.last_seen)
+            known: dict[int, tuple[str | None, int]] = {
+                n: (spool, seen) for n, spool, seen in db.execute(query)
             }
             for number, (spool, _) in known.items():
                 if spool == spool_id:
@@ -274,7 +275,8 @@ class SqlRecords:
                     if row["last_event_at"] <= abandoned_before:
                         row["closed_by"] = "watch"
                         row["status_reason"] = f"no event for {_length(abandon_after)}"
-                _settle(db, after)
+                keys = [(row["tenant"], row["session_id"]) for row in after]
+                _settle(db, after, _find(db, _EXECUTIONS, keys).values())
                 _update(db, _SESSIONS, zip(before, after, strict=True))
             changed += [row["session_id"] for row in after]
             if len(after) < WATCHED_AT_ONCE:
@@ -356,43 +358,40 @@ def _not_applied(db: Connection, changes: Sequence[RecordChanges]) -> list[Recor
 
 
 def _apply_to_sessions(db: Connection, touched: _Touched) -> None:
-    sessions = _claim(
-        db, _SESSIONS, touched.rows[_SESSIONS], {"begun_at": to_datetime(now_ns()), "status": "running"}
-    )
-    after = {key: dict(row) for key, row in sessions.items()}
+    made = {"begun_at": to_datetime(now_ns()), "status": "running"}
+    before = _claim(db, _SESSIONS, touched.rows[_SESSIONS], made)
+    after = {key: dict(row) for key, row in before.items()}
     for key, changes in touched.rows[_SESSIONS].items():
-        row = after[key]
         for change in changes:
-            merge(_SESSIONS, row, change)
-        if row["last_event_at"] != sessions[key]["last_event_at"]:
-            heard_from(row)
-    _apply_below(db, _EXECUTIONS, touched.rows[_EXECUTIONS])
-    _apply_below(db, _ERRORS, touched.rows[_ERRORS])
-    _settle(db, list(after.values()))
-    _update(db, _SESSIONS, ((sessions[key], after[key]) for key in sorted(after)))
+            merge(_SESSIONS, after[key], change)
+        if after[key]["last_event_at"] != before[key]["last_event_at"]:
+            heard_from(after[key])
+    executions = _find(db, _EXECUTIONS, before)
+    executions |= _apply_below(db, _EXECUTIONS, touched.rows[_EXECUTIONS], executions)
+    errors = touched.rows[_ERRORS]
+    _apply_below(db, _ERRORS, errors, _find(db, _ERRORS, errors))
+    _settle(db, after.values(), executions.values())
+    _update(db, _SESSIONS, ((before[key], after[key]) for key in sorted(after)))
 
 
-def _apply_below(db: Connection, table: Table, touched: Mapping[Key, list[RowChange]]) -> None:
-    """Apply changes to rows that belong to sessions whose rows are locked, so that nobody else can add any."""
-    if not touched:
-        return
-    found = _find(db, table, touched)
+def _apply_below(
+    db: Connection, table: Table, touched: Mapping[Key, list[RowChange]], found: Mapping[Key, Row]
+) -> dict[Key, Row]:
+    """Apply changes to rows that belong to sessions whose rows are locked, so that nobody else can add any; returns the rows."""
     names = ("tenant", *_KEYS[table])
-    pairs, new = [], []
+    after = {}
     for key in sorted(touched):
-        before = found.get(key)
-        row = {**blank(table), **dict(zip(names, key, strict=True))} if before is None else dict(before)
+        row = dict(found[key]) if key in found else blank(table) | dict(zip(names, key, strict=True))
         for change in touched[key]:
             merge(table, row, change)
         if table is _EXECUTIONS:
             settle_execution(row)
-        if before is None:
-            new.append(row)
-        else:
-            pairs.append((before, row))
+        after[key] = row
+    new = [row for key, row in after.items() if key not in found]
     if new:
         db.execute(insert(table), new)
-    _update(db, table, pairs)
+    _update(db, table, ((found[key], row) for key, row in after.items() if key in found))
+    return after
 
 
 def _apply_to_postings(db: Connection, touched: Mapping[Key, list[RowChange]]) -> None:
@@ -406,34 +405,54 @@ def _apply_to_postings(db: Connection, touched: Mapping[Key, list[RowChange]]) -
     _update(db, _POSTINGS, pairs)
 
 
-def _claim(db: Connection, table: Table, keys: Iterable[Key], first: Mapping[str, Any]) -> dict[Key, Row]:
+def _claim(db: Connection, table: Table, keys: Collection[Key], first: Mapping[str, Any]) -> dict[Key, Row]:
     """The rows under ``keys``, locked; those that were not there are made, with the values of ``first``."""
-    wanted = sorted(keys)
-    missing = sorted(set(wanted) - _find(db, table, wanted).keys())
+    missing = sorted(set(keys) - _find(db, table, keys, only_keys=True).keys())
     if missing:
         names = ("tenant", *_KEYS[table])
         rows = [{**dict(zip(names, key, strict=True)), **first} for key in missing]
         db.execute(_insert(db)(table).on_conflict_do_nothing(), rows)
-    found = _find(db, table, wanted, lock=True)
-    if len(found) < len(wanted):
+    found = _find(db, table, keys, lock=True)
+    if len(found) < len(keys):
         raise StoreUnavailable("a record was deleted while it was written to", retry_after=0.1)
     return found
 
 
-def _find(db: Connection, table: Table, keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row]:
-    """The rows under ``keys`` that there are, by key."""
+def _find(
+    db: Connection, table: Table, keys: Collection[Key], *, only_keys: bool = False, lock: bool = False
+) -> dict[Key, Row]:
+    """The rows that have a tenant and a session (a posting: a fingerprint) of ``keys``, by key; error groups only those of ``keys``."""
     names = ("tenant", *_KEYS[table])
     columns = [table.c[name] for name in names]
-    query = select(table).where(tuple_(*columns).in_(bindparam("keys", expanding=True))).order_by(*columns)
+    query = select(*(columns if only_keys else table.columns)).order_by(*columns)
+    query = query.where(columns[0] == bindparam("of"), _one_of(db, columns[1], "first"))
+    if table is _ERRORS:
+        query = query.where(_one_of(db, columns[-1], "last"))
     if lock:
         query = query.with_for_update()
     found: dict[Key, Row] = {}
-    wanted = sorted(keys)
-    step = _BOUND_AT_ONCE // len(names)
-    for k in range(0, len(wanted), step):
-        for row in db.execute(query, {"keys": wanted[k : k + step]}).mappings():
-            found[tuple(row[name] for name in names)] = dict(row)
+    for tenant, rest in groupby(sorted(keys), key=itemgetter(0)):
+        of_tenant = list(rest)
+        values = {"of": tenant, "first": _list(db, {key[1] for key in of_tenant})}
+        if table is _ERRORS:
+            values["last"] = _list(db, {key[-1] for key in of_tenant})
+        key_of_row = itemgetter(*names)
+        for row in db.execute(query, values).mappings():
+            found[key_of_row(row)] = dict(row)
     return found
+
+
+def _one_of(db: Connection, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """Whether ``column`` is in the :func:`_list` bound as ``name``: one parameter, so that the statement is always the same."""
+    if db.dialect.name == "postgresql":
+        return column == any_(bindparam(name, type_=postgresql.ARRAY(String)))
+    each = func.json_each(bindparam(name, type_=String)).table_valued("value")
+    return column.in_(select(each.c.value))
+
+
+def _list(db: Connection, values: Iterable[str]) -> Any:
+    names = sorted(values)
+    return names if db.dialect.name == "postgresql" else json.dumps(names)
 
 
 def _update(db: Connection, table: Table, pairs: Iterable[tuple[Row, Row]]) -> None:
@@ -448,39 +467,36 @@ def _update(db: Connection, table: Table, pairs: Iterable[tuple[Row, Row]]) -> N
         db.execute(statement, [{"_id": row["id"], **{n: row[n] for n in names}} for _, row in changed])
 
 
-def _settle(db: Connection, sessions: Sequence[Row]) -> None:
-    """Set the derived columns of ``sessions``, whose rows are locked."""
+def _settle(db: Connection, sessions: Collection[Row], executions: Iterable[Row]) -> None:
+    """Set the derived columns of ``sessions``, whose rows are locked and which have ``executions``."""
     of_session: dict[Key, list[Row]] = defaultdict(list)
-    for row in _of_sessions(db, select(_EXECUTIONS), _EXECUTIONS, sessions):
+    for row in executions:
         of_session[row["tenant"], row["session_id"]].append(row)
-    errors: dict[Key, dict[tuple[str, str], int]] = defaultdict(dict)
-    columns = _ERRORS.c
-    by_type = select(
-        columns.tenant,
-        columns.session_id,
-        columns.site_name,
-        columns.type,
-        func.sum(columns.count).label("n"),
-    ).group_by(columns.tenant, columns.session_id, columns.site_name, columns.type)
-    judged = [row for row in sessions if row["closed_by"] or row["stalled_at"] or row["status_rank"] == 4]
-    for row in _of_sessions(db, by_type, _ERRORS, judged):
-        errors[row["tenant"], row["session_id"]][row["site_name"], row["type"] or "other"] = int(row["n"])
+    judged = [
+        row for row in sessions if row["closed_by"] or row["stalled_at"] or row["status_rank"] == TERMINAL
+    ]
+    errors = _errors_by_type(db, judged)
     for session in sessions:
         key = (session["tenant"], session["session_id"])
         settle_session(session, of_session[key], errors[key])
 
 
-def _of_sessions(db: Connection, query: Any, table: Table, sessions: Sequence[Row]) -> Iterable[Row]:
-    """The rows of ``query`` that belong to ``sessions``."""
-    by_tenant: dict[str, list[str]] = defaultdict(list)
-    for session in sessions:
-        by_tenant[session["tenant"]].append(session["session_id"])
-    ids = bindparam("ids", expanding=True)
-    query = query.where(table.c.tenant == bindparam("of"), table.c.session_id.in_(ids))
-    for tenant, names in by_tenant.items():
-        for k in range(0, len(names), _BOUND_AT_ONCE):
-            for row in db.execute(query, {"of": tenant, "ids": names[k : k + _BOUND_AT_ONCE]}).mappings():
-                yield dict(row)
+def _errors_by_type(db: Connection, sessions: Iterable[Row]) -> dict[Key, dict[tuple[str, str], int]]:
+    """How many errors of each (site, type) there were, by (tenant, session)."""
+    columns = _ERRORS.c
+    query = (
+        select(columns.session_id, columns.site_name, columns.type, func.sum(columns.count).label("n"))
+        .where(columns.tenant == bindparam("of"), _one_of(db, columns.session_id, "ids"))
+        .group_by(columns.session_id, columns.site_name, columns.type)
+    )
+    errors: dict[Key, dict[tuple[str, str], int]] = defaultdict(dict)
+    for tenant, rest in groupby(
+        sorted((row["tenant"], row["session_id"]) for row in sessions), key=itemgetter(0)
+    ):
+        ids = _list(db, (session_id for _, session_id in rest))
+        for session_id, site, kind, count in db.execute(query, {"of": tenant, "ids": ids}):
+            errors[tenant, session_id][site, kind or "other"] = int(count)
+    return errors
 
 
 def _mark_windows(db: Connection, windows: Iterable[Key], mark: int) -> None:

@@ -139,7 +139,7 @@ def _stalled(session: SessionFacts) -> list[Evidence]:
 def _blocked(session: SessionFacts) -> list[Evidence]:
     found = []
     refusals = max(session.pages_blocked, sum(_refusals(site) for site in session.sites))
-    figures = {"pages": session.pages, "blocked": refusals}
+    figures: dict[str, Any] = {"pages": session.pages, "blocked": refusals}
     if session.pages >= BLOCKED_MIN_PAGES and refusals / session.pages >= BLOCKED_SHARE:
         share = min(refusals / session.pages, 1.0)
         text = f"{refusals} of {session.pages} pages ({share:.0%}) were block pages or refusals."
@@ -220,8 +220,8 @@ def _degraded(session: SessionFacts) -> list[Evidence]:
         share = session.errors / max(session.pages, session.errors)
         if share > ERROR_SHARE:
             text = f"{session.errors} errors on {session.pages} pages ({share:.0%})."
-            figures = {"errors": session.errors, "pages": session.pages, "share": round(share, 4)}
-            found.append(Evidence("error_share", text, figures))
+            figures: dict[str, Any] = {"errors": session.errors, "pages": session.pages}
+            found.append(Evidence("error_share", text, {**figures, "share": round(share, 4)}))
     for site in session.sites:
         refusals = _refusals(site)
         if site.success is False:

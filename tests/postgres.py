@@ -184,8 +184,11 @@ class Postgres:
         }
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self._folder / "data"]
-                + [part for name, value in settings.items() for part in ("-c", f"{name}={value}")],
+                [
+                    self.programs / "postgres",
+                    *("-D", self._folder / "data"),
+                    *(f"--{name}={value}" for name, value in settings.items()),
+                ],
                 cwd="/",
                 user=self._user,
                 stdin=subprocess.DEVNULL,
