@@ -1,0 +1,329 @@
+"""The generated documentation: what the registry, the event types, the questions and the settings say of themselves.
+
+``python -m stack.docs`` writes it, ``python -m stack.docs --check`` fails where what is committed says something else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from scrapewatch import examples, histogram
+from scrapewatch.events import TYPES
+from scrapewatch.measurements import KEEPING, MEASUREMENTS, Field, Fold, Measurement, Tier, fields_in
+from scrapewatch.questions import QUESTIONS, Question
+from scrapewatch.settings import BARE, PREFIX, Settings
+from scrapewatch.time import DAY, HOUR, MINUTE, SECOND
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+_GENERATED = "<!-- Made by `make docs`; edit what it is made from. -->"
+
+_FOLDS = {
+    Fold.SUM: "added up",
+    Fold.MAX: "the highest is kept",
+    Fold.GAUGE: "the latest event's value, at that event's own time",
+    Fold.STATE: "as a gauge; its changes are counted, too",
+}
+
+
+def metrics() -> str:
+    """What is stored: every measurement with its tags, fields, units, tiers and rollups."""
+    page = _page(
+        "Measurements",
+        "What is stored as points, in InfluxDB (a tier is a bucket) and in the embedded store (a measurement in a tier is "
+        "a table). Made from [`scrapewatch/measurements.py`](../scrapewatch/measurements.py).",
+    )
+    page += ["## Tiers", ""]
+    page += _table(
+        ("tier", "keeps points for", "a point for each", "size of a shard"),
+        (
+            (
+                f"`{tier}`",
+                _length(keeping.retention),
+                _length(keeping.window) if keeping.window else "flush and second, or event",
+                _length(keeping.shard),
+            )
+            for tier, keeping in KEEPING.items()
+        ),
+    )
+    page += [
+        "Only points in `sessions` have the tag `session_id`. `METRICS_RETENTION_DAYS` sets how long `sessions` and `fleet_1m` keep "
+        "theirs.",
+        "",
+        "## How values become one",
+        "",
+        "Events of one flush with the same series and second become one point:",
+        "",
+    ]
+    page += _table(("fold", "values of a flush"), ((f"`{fold}`", text) for fold, text in _FOLDS.items()))
+    page += [
+        "In the rollups (`fleet_1m`, `fleet_1h`) a gauge is the mean of its window and a state its last value; both gain a field "
+        "`<name>_max`. What has a tier of sessions only is rolled up as the sum over the sessions.",
+        "",
+        f"The fields `{histogram.FIELDS[0]}` to `{histogram.FIELDS[-1]}` are a histogram of durations: its upper edges are √2 apart, from "
+        f"{histogram.EDGES[0] * 1000:g} ms to {histogram.EDGES[-1]:.0f} s, inclusive; the last has none. A quantile read from it is off "
+        "by at most the width of one bucket.",
+        "",
+    ]
+    for measurement in MEASUREMENTS.values():
+        page += _measurement(measurement)
+    return _text(page)
+
+
+def _measurement(measurement: Measurement) -> list[str]:
+    tiers = [tier for tier in Tier if fields_in(measurement, tier)]
+    page = [
+        f"## {measurement.name}",
+        "",
+        f"{measurement.description} In: {', '.join(f'`{tier}`' for tier in tiers)}.",
+        "",
+    ]
+    if measurement.tags:
+        page += _table(("tag", "meaning"), ((f"`{tag.name}`", tag.description) for tag in measurement.tags))
+    rows = [(f"`{f.name}`", *_field(f)) for f in measurement.fields if f.name not in histogram.FIELDS]
+    if len(rows) < len(measurement.fields):
+        first, last = histogram.FIELDS[0], histogram.FIELDS[-1]
+        rows.append((f"`{first}` … `{last}`", "int", "sum", "1", "pages by duration, see above"))
+    page += _table(("field", "type", "fold", "unit", "meaning"), rows)
+    own = {field.name for field in measurement.fields}
+    added = [f for f in fields_in(measurement, Tier.FLEET_1M) if f.name not in own]
+    if added:
+        page += ["In the rollups also:", ""]
+        page += _table(
+            ("field", "type", "unit", "meaning"),
+            ((f"`{f.name}`", f.type.__name__, f.unit, f.description) for f in added),
+        )
+    return page
+
+
+def _field(field: Field) -> tuple[str, str, str, str]:
+    return field.type.__name__, str(field.fold), field.unit, field.description
+
+
+def events() -> str:
+    """What scrapers send: every type of event with its fields and an example."""
+    page = _page(
+        "Events",
+        "What scrapers send to `POST /api/v1/monitoring/metrics`, one or a list of them, as JSON. Made from "
+        "[`scrapewatch/events.py`](../scrapewatch/events.py).",
+    )
+    page += ["Common to all:", ""]
+    page += _fields_of(TYPES[0], leave_out=("metric", "value"))
+    page += [
+        'Types are strict: `"1"`, `1.0` and `true` are no integers. Fields that are not known are passed over. Text has no NUL and is '
+        "valid Unicode. Times are RFC 3339, in UTC where they name no zone; a number is read as seconds since 1970. The types `host` and "
+        "`service_check` are sent by scrapewatch itself and belong to no session.",
+        "",
+    ]
+    for kind in TYPES:
+        metric: str = get_args(kind.model_fields["metric"].annotation)[0]
+        value: type[BaseModel] = kind.model_fields["value"].annotation  # type: ignore[assignment]
+        page += [f"## {metric}", "", kind.__doc__ or "", ""]
+        # The value's own docstring says more where it is not the same.
+        if value.__doc__ and value.__doc__ != kind.__doc__:
+            page += [value.__doc__, ""]
+        page += _fields_of(value)
+        for name, part in _parts(value):
+            page += [f"`{name}`: {(part.__doc__ or '').strip()}", "", *_fields_of(part)]
+        page += ["```json", json.dumps(examples.EVENTS[metric], ensure_ascii=False, indent=2), "```", ""]
+    return _text(page)
+
+
+def _parts(model: type[BaseModel]) -> Iterable[tuple[str, type[BaseModel]]]:
+    for name, field in model.model_fields.items():
+        for candidate in (field.annotation, *get_args(field.annotation)):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                yield name, candidate
+
+
+def _fields_of(model: type[BaseModel], leave_out: Sequence[str] = ()) -> list[str]:
+    schema = model.model_json_schema()["properties"]
+    rows = []
+    for name, field in model.model_fields.items():
+        if name not in leave_out:
+            shown = schema.get(name) or schema[str(field.validation_alias)]
+            rows.append((f"`{name}`", _type(shown), _default(field), field.description or ""))
+    return _table(("field", "type", "default", "meaning"), rows)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return "" if field.default in (None, PydanticUndefined) else f"`{json.dumps(field.default)}`"
+
+
+_NAMES = {"integer": "integer", "number": "number", "boolean": "true or false", "null": ""}
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in few words, such as ``integer from 0``."""
+    if "anyOf" in schema:
+        return " or ".join(filter(None, map(_type, schema["anyOf"])))
+    if "enum" in schema:
+        return ", ".join(f"`{choice}`" for choice in schema["enum"])
+    if "$ref" in schema:
+        return "object, below"
+    kind = schema["type"]
+    if kind == "array":
+        return f"list of {_type(schema['items'])}"
+    if kind == "object":
+        values = schema.get("additionalProperties") or next(iter(schema["patternProperties"].values()))
+        return f"object of {_type(values)}"
+    if kind == "string":
+        if choices := re.fullmatch(r"\^\(([A-Za-z|]+)\)\$", schema.get("pattern", "")):
+            return ", ".join(f"`{choice}`" for choice in choices[1].split("|"))
+        if schema.get("format") == "date-time":
+            return "time"
+        return f"text up to {schema['maxLength']:,}" if "maxLength" in schema else "text"
+    return _NAMES[kind] + _bounds(schema)
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    # Bounds that only keep numbers within what stores can hold say nothing to a reader.
+    text = ""
+    if (above := schema.get("exclusiveMinimum")) is not None:
+        text += f" above {above:,g}"
+    if abs(least := schema.get("minimum", math.inf)) < 1e15:
+        text += f" from {int(least):,}" if least == int(least) else f" from {least:g}"
+    if (most := schema.get("maximum", math.inf)) < 1e8:
+        text += f" to {int(most):,}"
+    return text
+
+
+def questions() -> str:
+    """What can be asked: every question with its parameters, columns and units."""
+    page = _page(
+        "Questions",
+        "Named queries, the same in every store: each has a twin [`influx/flux/<name>.flux`](../influx/flux) and "
+        "[`embedded/sql/<name>.sql`](../embedded/sql). Made from [`scrapewatch/questions.py`](../scrapewatch/questions.py). A range of "
+        "time is widened to whole windows in UTC; the finest tier that fits it answers, for long ranges a coarser one.",
+    )
+    for question in QUESTIONS.values():
+        page += _question(question)
+    return _text(page)
+
+
+def _question(question: Question) -> list[str]:
+    page = [
+        f"## {question.name}",
+        "",
+        f"{question.description} Reads: {', '.join(f'`{tier}`' for tier in question.tiers)}.",
+        "",
+    ]
+    page += _table(
+        ("parameter", "default", "meaning"),
+        (
+            (
+                f"`{p.name}`",
+                "required" if p.default is None else f"`{p.default}`" if p.default else "any",
+                p.description,
+            )
+            for p in question.parameters
+        ),
+    )
+    rows = [
+        (f"`{c.name}`", c.type, c.unit, c.description, "yes" if c.name in question.key else "")
+        for c in question.columns
+        if c.name not in histogram.FIELDS
+    ]
+    if len(rows) < len(question.columns):
+        first, last = histogram.FIELDS[0], histogram.FIELDS[-1]
+        rows.append((f"`{first}` … `{last}`", "int", "1", "pages by duration, see [metrics](metrics.md)", ""))
+    return page + _table(("column", "type", "unit", "meaning", "key"), rows)
+
+
+def settings() -> str:
+    """What can be set: every setting with its default and meaning."""
+    page = _page(
+        "Settings",
+        "Environment variables, or lines of a file `.env` in the folder that scrapewatch is started in (the environment wins). Made from "
+        "[`scrapewatch/settings.py`](../scrapewatch/settings.py).",
+    )
+    page += [
+        "Each may be given as `<NAME>_FILE`, the path of a file that holds the value, as secrets should be. A name beginning with "
+        f"`{PREFIX}` that is not among these is refused. Where a name stands without the prefix, too, the prefixed one "
+        "wins. Several values are separated by commas.",
+        "",
+    ]
+    schema = Settings.model_json_schema()["properties"]
+    rows = []
+    for name, field in Settings.model_fields.items():
+        upper = name.upper()
+        names = f"`{PREFIX}{upper}`" + (f", `{upper}`" if upper in BARE else "")
+        rows.append((names, _type(schema[name]), _setting_default(field.default), field.description or ""))
+    page += _table(("name", "type", "default", "meaning"), rows)
+    return _text(page)
+
+
+def _setting_default(value: Any) -> str:
+    if value is None or value == ():
+        return ""
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
+    {"metrics.md": metrics, "events.md": events, "questions.md": questions, "settings.md": settings}
+)
+"""File in ``docs/`` → what renders it."""
+
+
+def _page(title: str, introduction: str) -> list[str]:
+    return [f"# {title}", "", _GENERATED, "", introduction, ""]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    lines += [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
+    return [f"| {line} |" for line in lines] + [""]
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _length(ns: int) -> str:
+    for unit, name in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second")):
+        if ns % unit == 0:
+            count = ns // unit
+            return f"{count:,} {name}{'' if count == 1 else 's'}"
+    raise AssertionError("no tier has windows of less than a second")
+
+
+def stale(folder: Path = DOCS) -> list[str]:
+    """The pages in ``folder`` that do not say what would be written now."""
+    return [
+        name
+        for name, render in PAGES.items()
+        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != render()
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the pages, or with ``--check`` say which are stale; the exit code."""
+    if list(arguments) not in ([], ["--check"]):
+        sys.stderr.write("usage: python -m stack.docs [--check]\n")
+        return 2
+    old = stale()
+    if arguments:
+        sys.stderr.writelines(f"docs/{name} is not what its source says: run `make docs`\n" for name in old)
+        return 1 if old else 0
+    for name in old:
+        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
