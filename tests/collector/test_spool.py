@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.fold import fold
+from collector.spool import KEYS_KEPT, Kept, Spool
+from scrapewatch.measurements import Tier
+from scrapewatch.ports import Rejected
+from scrapewatch.problems import ConfigurationError, Conflict, SpoolFull
+from scrapewatch.time import now_ns
+from tests.collector.events import event
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool(tmp_path / "spool")
+    yield spool
+    spool.close()
+
+
+def append(
+    spool: Spool,
+    events: list[dict[str, Any]],
+    *,
+    key: str | None = None,
+    body: bytes = b"b",
+    source: str | None = None,
+) -> Kept:
+    return spool.append("default", events, key=key, body=body, source=source, received_at=now_ns()).result(10)
+
+
+def jobs(n: int, **more: Any) -> list[dict[str, Any]]:
+    return [event("job_scraped", {"site": "a"}) | more for _ in range(n)]
+
+
+def persist_one(spool: Spool) -> int:
+    cut = spool.uncut(1_000)
+    assert cut is not None
+    number = spool.next_number()
+    spool.persist(number, cut, fold(cut.requests, {}, collector_no=0, number=number))
+    return number
+
+
+def check_invariant(spool: Spool) -> None:
+    status = spool.status()
+    assert status.accepted == status.delivered + status.spooled + status.dead_lettered
+
+
+def test_what_is_appended_is_there_after_a_kill(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from collector.spool import Spool
+from tests.collector.events import event
+spool = Spool(Path(sys.argv[1]))
+spool.append("default", [event("job_scraped", {"site": "a"})], key="k", body=b"b", source=None, received_at=1).result(10)
+os.kill(os.getpid(), 9)
+"""
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "spool")], check=False)
+    assert killed.returncode == -9
+    spool = Spool(tmp_path / "spool")
+    try:
+        cut = spool.uncut(10)
+        assert cut is not None
+        assert [e["value"] for e in cut.requests[0].events] == [{"site": "a", "count": 1}]
+        assert append(spool, jobs(1), key="k").duplicates == 1
+    finally:
+        spool.close()
+
+
+def test_a_request_with_a_known_key_is_a_duplicate_even_after_a_restart(tmp_path: Path) -> None:
+    first = Spool(tmp_path / "spool")
+    assert append(first, jobs(2), key="k").accepted == 2
+    assert append(first, jobs(2), key="k") == Kept(0, 2, ())
+    first.close()
+    second = Spool(tmp_path / "spool")
+    assert append(second, jobs(2), key="k") == Kept(0, 2, ())
+    assert second.status().accepted == 2
+    second.close()
+
+
+def test_the_same_request_at_once_is_counted_once(spool: Spool) -> None:
+    results: list[Kept] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(append(spool, jobs(3), key="k"))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(kept.accepted for kept in results) == [0] * 7 + [3]
+    assert spool.status().accepted == 3
+
+
+def test_a_key_with_another_body_is_a_conflict_and_stores_nothing(spool: Spool) -> None:
+    append(spool, jobs(1), key="k", body=b"one")
+    with pytest.raises(Conflict):
+        append(spool, jobs(1), key="k", body=b"two")
+    assert spool.status().accepted == 1
+
+
+def test_keys_of_one_tenant_mean_nothing_to_another(spool: Spool) -> None:
+    append(spool, jobs(1), key="k")
+    other = spool.append("other", jobs(1), key="k", body=b"x", source=None, received_at=now_ns()).result(10)
+    assert other.accepted == 1
+
+
+def test_an_event_with_a_known_id_is_left_out_and_the_others_are_kept(spool: Spool) -> None:
+    append(spool, jobs(1, event_id="e1"))
+    kept = append(spool, jobs(1, event_id="e1") + jobs(1, event_id="e2") + jobs(1, event_id="e2") + jobs(1))
+    assert (kept.accepted, kept.duplicates) == (2, 2)
+
+
+def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    with pytest.raises(ConfigurationError, match="held by process"):
+        Spool(tmp_path / "spool")
+    spool.close()
+    Spool(tmp_path / "spool").close()
+
+
+def test_a_spool_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    Spool(tmp_path / "spool").close()
+    with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
+        db.execute("UPDATE meta SET value = 99 WHERE name = 'format'")
+    with pytest.raises(ConfigurationError, match="format 99"):
+        Spool(tmp_path / "spool")
+
+
+def test_a_persisted_flush_is_read_back_byte_for_byte_until_every_sink_has_passed_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    append(spool, jobs(3))
+    cut = spool.uncut(10)
+    assert cut is not None
+    folded = fold(cut.requests, {}, collector_no=5, number=1)
+    spool.persist(1, cut, folded)
+    spool.close()
+    spool = Spool(tmp_path / "spool")
+    flush = spool.pending("series")
+    assert flush is not None
+    assert list(flush.batches) == folded.batches
+    assert list(flush.changes) == folded.changes
+    assert spool.uncut(10) is None
+    for sink in ("series", "records", "windows"):
+        check_invariant(spool)
+        assert spool.status().spooled == 3
+        spool.passed(sink, 1)
+    check_invariant(spool)
+    assert spool.status().delivered == 3
+    assert spool.next_number() == 2
+    spool.close()
+
+
+def test_windows_are_marked_only_once_their_points_are_stored(spool: Spool) -> None:
+    append(spool, jobs(1))
+    number = persist_one(spool)
+    assert spool.pending("windows") is None
+    spool.passed("series", number)
+    found = spool.pending("windows")
+    assert found is not None and found.number == number
+
+
+def test_numbers_and_positions_are_never_given_again(tmp_path: Path) -> None:
+    numbers = []
+    for _ in range(3):
+        spool = Spool(tmp_path / "spool")
+        append(spool, jobs(2))
+        number = persist_one(spool)
+        for sink in ("series", "records", "windows"):
+            spool.passed(sink, number)
+        numbers.append(number)
+        check_invariant(spool)
+        spool.close()
+    assert numbers == [1, 2, 3]
+
+
+def test_a_rejected_point_becomes_a_dead_letter_that_keeps_its_events(spool: Spool) -> None:
+    append(spool, jobs(5))
+    number = persist_one(spool)
+    letter = Rejected("default", Tier.FLEET, "jobs scraped=5i 1", 5, "no room for it")
+    spool.passed("series", number, [letter])
+    spool.passed("records", number)
+    spool.passed("windows", number)
+    check_invariant(spool)
+    assert spool.status().dead_lettered == 5
+    assert spool.dead_letters() == [letter]
+
+
+def test_a_damaged_request_is_counted_as_dead_and_its_neighbours_are_kept(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    for n in (1, 2, 4):
+        append(spool, jobs(n))
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
+        db.execute("UPDATE requests SET events = x'00' WHERE count = 2")
+    spool = Spool(tmp_path / "spool")
+    number = persist_one(spool)
+    flush = spool.pending("series")
+    assert flush is not None
+    assert sum(sum(batch.events) for batch in flush.batches) == 5
+    for sink in ("series", "records", "windows"):
+        spool.passed(sink, number)
+    check_invariant(spool)
+    assert spool.status().dead_lettered == 2
+    spool.close()
+
+
+def test_a_spool_that_cannot_grow_acknowledges_nothing_and_recovers_unaided(spool: Spool) -> None:
+    append(spool, jobs(1))
+    pages = spool._submit(lambda db: db.execute("PRAGMA page_count").fetchone()[0]).result()
+    spool._submit(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()).result()
+    big = [
+        event("error_occurred", {"site": "a", "message": f"{k} {hash(str(k))}" * 200}) for k in range(2_000)
+    ]
+    with pytest.raises(SpoolFull):
+        append(spool, big, key="k")
+    check_invariant(spool)
+    spool._submit(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone()).result()
+    assert append(spool, big, key="k").accepted == 2_000
+
+
+def test_one_request_that_does_not_fit_does_not_take_its_neighbours_with_it(spool: Spool) -> None:
+    append(spool, jobs(1))
+    pages = spool._submit(lambda db: db.execute("PRAGMA page_count").fetchone()[0]).result()
+    spool._submit(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}").fetchone()).result()
+    big = [
+        event("error_occurred", {"site": "a", "message": f"{k} {hash(str(k))}" * 200}) for k in range(2_000)
+    ]
+    gate = threading.Event()
+    spool._submit(lambda db: gate.wait(10))
+    waiting = [
+        spool.append("default", events, key=None, body=b"", source=None, received_at=1)
+        for events in (jobs(1), big, jobs(1))
+    ]
+    gate.set()
+    assert waiting[0].result(10).accepted == 1
+    with pytest.raises(SpoolFull):
+        waiting[1].result(10)
+    assert waiting[2].result(10).accepted == 1
+
+
+def test_room_says_what_is_wrong(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", max_bytes=1)
+    assert "may hold 1" in (spool.room() or "")
+    spool.close()
+    spool = Spool(tmp_path / "spool", min_free_bytes=10**18)
+    assert "free" in (spool.room() or "")
+    spool.close()
+
+
+def test_keys_are_forgotten_after_they_can_matter_no_more(spool: Spool) -> None:
+    append(spool, jobs(1, event_id="e"), key="k")
+    spool.forget_keys(now_ns() + KEYS_KEPT - 10**9)
+    assert append(spool, jobs(1, event_id="e"), key="k").duplicates == 1
+    spool.forget_keys(now_ns() + KEYS_KEPT + 10**9)
+    assert append(spool, jobs(1, event_id="e"), key="k").accepted == 1
+
+
+def test_nothing_is_acknowledged_after_the_spool_was_closed(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    spool.close()
+    with pytest.raises(SpoolFull, match="stopping"):
+        append(spool, jobs(1))
+
+
+def test_what_folds_remember_is_durable_with_their_flush(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    append(spool, [event("site_started", {"site": "a", "attempt": 3})])
+    persist_one(spool)
+    spool.close()
+    spool = Spool(tmp_path / "spool")
+    assert spool.memory([("default", "s1"), ("default", "unknown")]) == {
+        ("default", "s1"): {"a": [3, None, 0]}
+    }
+    spool.close()
