@@ -27,7 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from scrapewatch.problems import ConfigurationError, StoreUnavailable
 
 BUSY_SECONDS = 10
-"""How long a writer waits for another (SQLite)."""
+"""How long a writer waits for another; for SQLite the URL may say otherwise: ``?timeout=2``."""
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
@@ -75,7 +75,9 @@ def make_engine(url: str) -> Engine:
             raise ConfigurationError("the records need a file: give DATABASE_URL=sqlite:///path/of/a/file.db")
         Path(str(parsed.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
         try:
-            engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **_JSON)
+            engine = create_engine(
+                parsed, connect_args={} if "timeout" in parsed.query else {"timeout": BUSY_SECONDS}, **_JSON
+            )
         except NoSuchModuleError as error:
             raise ConfigurationError(f"DATABASE_URL: {error}") from None
         event.listen(engine, "connect", _set_up_sqlite)
