@@ -231,7 +231,7 @@ def test_whole_runs_are_found_with_the_same_fingerprint_wherever_a_log_is_cut(da
     for run in runs(text):
         assert run.complete
         # A dump is whole from its brace to its brace; its message may be missing only at the very top.
-        first = text.index("\n", text.index("Dumping", _offset_of(text, run.started_at))) + 1
+        first = text.index("{", _offset_of(text, run.started_at))
         last = text.index("}\n", text.index("'start_time'", first)) + 1
         if start <= first and last <= end:
             whole.add(run.fingerprint)
