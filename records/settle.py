@@ -103,6 +103,7 @@ def _facts(session: Row, executions: Sequence[Row], errors: Mapping[tuple[str, s
         pages_reported=session["pages_reported"],
         pages_blocked=session["pages_blocked"],
         errors=session["errors_count"],
+        error_types=_by_type(errors),
         max_jobs_per_site=session["max_jobs_per_site"],
         sites=_sites(executions, errors),
         declared_sites=tuple(session["sites"] or ()),
@@ -126,6 +127,13 @@ def _sites(executions: Sequence[Row], errors: Mapping[tuple[str, str], int]) -> 
             )
         )
     return sites
+
+
+def _by_type(errors: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for (_, kind), count in errors.items():
+        total[kind] = total.get(kind, 0) + count
+    return total
 
 
 def _last_attempts(executions: Iterable[Row]) -> dict[str, Row]:

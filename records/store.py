@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -169,7 +170,7 @@ class SqlRecords:
         """
         with reading(self.engine) as db:
             found = select(literal(1)).where(
-                _SOURCES.c.tenant == clean(tenant, 64), _SOURCES.c.source == clean(source, 500)
+                _SOURCES.c.tenant == clean(tenant, 64), _SOURCES.c.source == _source_key(source)
             )
             return db.scalar(found) is not None
 
@@ -347,7 +348,7 @@ def _not_applied(db: Connection, changes: Sequence[RecordChanges]) -> list[Recor
     first: dict[Key, int] = {}
     for k, change in enumerate(changes):
         if change.source is not None:
-            first.setdefault((clean(change.tenant, 64), clean(change.source, 500)), k)
+            first.setdefault((clean(change.tenant, 64), _source_key(change.source)), k)
     new = set()
     # One by one: a flush has few sources, and each must be waited for when another collector is applying it.
     for (tenant, source), k in sorted(first.items()):
@@ -355,6 +356,12 @@ def _not_applied(db: Connection, changes: Sequence[RecordChanges]) -> list[Recor
         if db.scalar(put.returning(_SOURCES.c.tenant)) is not None:
             new.add(k)
     return [change for k, change in enumerate(changes) if change.source is None or k in new]
+
+
+def _source_key(source: str) -> str:
+    """``source`` as its column holds it: a long one by its digest, so that no two become one."""
+    text = clean(source)
+    return text if len(text) <= 400 else f"{text[:400]} {sha256(text.encode()).hexdigest()}"
 
 
 def _apply_to_sessions(db: Connection, touched: _Touched) -> None:

@@ -80,6 +80,7 @@ class SessionFacts:
     pages_reported: int | None = None
     pages_blocked: int = 0
     errors: int = 0
+    error_types: Mapping[str, int] = field(default_factory=dict)
     max_jobs_per_site: int | None = None
     sites: Sequence[SiteFacts] = ()
     declared_sites: Sequence[str] = ()
@@ -138,7 +139,8 @@ def _stalled(session: SessionFacts) -> list[Evidence]:
 
 def _blocked(session: SessionFacts) -> list[Evidence]:
     found = []
-    refusals = max(session.pages_blocked, sum(_refusals(site) for site in session.sites))
+    at_sites = sum(_refusals(site) for site in session.sites)
+    refusals = max(session.pages_blocked, _refusing(session.error_types), at_sites)
     figures: dict[str, Any] = {"pages": session.pages, "blocked": refusals}
     if session.pages >= BLOCKED_MIN_PAGES and refusals / session.pages >= BLOCKED_SHARE:
         share = min(refusals / session.pages, 1.0)
@@ -259,7 +261,11 @@ def _healthy(session: SessionFacts) -> Evidence:
 
 def _refusals(site: SiteFacts) -> int:
     # A scraper may report a refusal as a page, as an error or as both: the greater is the number of refusals.
-    return max(site.pages_blocked, sum(site.errors.get(kind, 0) for kind in BLOCK_ERRORS))
+    return max(site.pages_blocked, _refusing(site.errors))
+
+
+def _refusing(errors: Mapping[str, int]) -> int:
+    return sum(errors.get(kind, 0) for kind in BLOCK_ERRORS)
 
 
 def _turned_away(site: SiteFacts) -> bool:
