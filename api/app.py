@@ -1,0 +1,79 @@
+"""The API as the composition sees it: one router, and what runs behind it.
+
+.. code-block:: python
+
+    services = ApiServices(settings, series, records, hub, report, collector_status, extra_metrics)
+    app = FastAPI(title="scrapewatch", lifespan=…)  # whose lifespan enters background(services)
+    install(app, settings)  # scrapewatch.http
+    app.include_router(build_router(services))
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import APIRouter
+
+from api.health import routes as health
+from api.live import sockets
+from api.page import routes as page
+from api.services import ApiServices
+from api.sessions import routes as sessions
+
+__all__ = ["PREFIX", "TAGS", "ApiServices", "background", "build_router"]
+
+PREFIX = "/api/v1"
+
+_log = structlog.get_logger("api")
+
+TAGS = [
+    {"name": "sessions", "description": "Scrape runs: listed, in detail, and their figures by interval."},
+    {"name": "health", "description": "The machine, the services and the sites."},
+    {"name": "probes", "description": "For those who run the product: liveness, readiness, metrics."},
+]
+"""For ``openapi_tags`` of the application."""
+
+
+def build_router(services: ApiServices) -> APIRouter:
+    """All routes of the API: below :data:`PREFIX`, and without it as an alias that the OpenAPI document leaves out."""
+    versioned = APIRouter()
+    for router in (
+        sessions.build_router(services),
+        health.build_router(services),
+        sockets.build_router(services),
+    ):
+        versioned.include_router(router)
+    api = APIRouter()
+    api.include_router(versioned, prefix=PREFIX)
+    api.include_router(versioned, include_in_schema=False)
+    api.include_router(health.build_probe_router(services))
+    api.include_router(page.build_router(services.settings))
+    return api
+
+
+@asynccontextmanager
+async def background(services: ApiServices) -> AsyncIterator[None]:
+    """Run the checks and the live feed while the block lasts."""
+    tasks = [
+        asyncio.create_task(_keep_up("live feed", services.feed.run)),
+        asyncio.create_task(_keep_up("checks", services.checker.run)),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _keep_up(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await run()
+        except Exception:
+            # Nobody waits for these: what ended them must be told, and they must go on.
+            _log.error("started again after a failure", part=name, exc_info=True)
+        await asyncio.sleep(1)

@@ -1,0 +1,268 @@
+"""The figures of the last minutes, counted from the hub: who looks at them asks no store.
+
+An event counts in the window of its own time. What is older than :data:`SPAN` is not counted: history that is imported is not live.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scrapewatch.answers import success_rate
+from scrapewatch.live import Message
+from scrapewatch.time import MINUTE, SECOND, window_start
+
+STEP = 10 * SECOND
+SPAN = 15 * MINUTE
+
+MOST_SESSIONS = 2_000
+MOST_SITES = 500
+MOST_ERROR_TYPES = 50
+# Names come from scrapers: beyond these, what is least recently heard of makes room, or is counted under "other".
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was seen of a site, a session or everything in one window."""
+
+    jobs: int = 0
+    pages: int = 0
+    ok: int = 0
+    blocked: int = 0
+    errors: int = 0
+    duration: float = 0.0
+    timed: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add ``other`` to this."""
+        self.jobs += other.jobs
+        self.pages += other.pages
+        self.ok += other.ok
+        self.blocked += other.blocked
+        self.errors += other.errors
+        self.duration += other.duration
+        self.timed += other.timed
+
+    @property
+    def attempts(self) -> int:
+        """Attempts in all; one reported both as a page and as an error is one."""
+        return self.ok + max(self.pages - self.ok, self.errors)
+
+    @property
+    def success(self) -> float | None:
+        """Share of good attempts; None without any."""
+        return success_rate(self.ok, self.pages, self.errors)
+
+    @property
+    def mean_duration(self) -> float | None:
+        """Mean seconds of a page; None where no page's time is known."""
+        return self.duration / self.timed if self.timed else None
+
+
+class Windows:
+    """Counts by window, for as long as :data:`SPAN`."""
+
+    __slots__ = ("_windows",)
+
+    def __init__(self) -> None:
+        self._windows: dict[int, Counts] = {}
+
+    def at(self, start: int) -> Counts:
+        """The counts of the window that begins at ``start``."""
+        found = self._windows.get(start)
+        if found is None:
+            found = self._windows[start] = Counts()
+            if len(self._windows) > SPAN // STEP + 6:
+                newest = max(self._windows)
+                self._windows = {at: counts for at, counts in self._windows.items() if at > newest - SPAN}
+        return found
+
+    def between(self, start: int, stop: int) -> Counts:
+        """All windows that begin from ``start`` (inclusive) to ``stop`` (exclusive), added up."""
+        total = Counts()
+        for at, counts in self._windows.items():
+            if start <= at < stop:
+                total.add(counts)
+        return total
+
+    def jobs(self, starts: Iterable[int]) -> list[int]:
+        """Jobs of each of the windows."""
+        return [found.jobs if (found := self._windows.get(start)) else 0 for start in starts]
+
+
+@dataclass(slots=True)
+class Breaker:
+    """The latest state of a site's circuit breaker; ``time`` in ns."""
+
+    state: str
+    failures: int | None
+    time: int
+
+
+@dataclass(slots=True)
+class SessionActivity:
+    """What a session does now."""
+
+    windows: Windows = field(default_factory=Windows)
+    progress: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    active_scrapers: dict[str, int] = field(default_factory=dict)
+    depth: dict[str, int] = field(default_factory=dict)
+    memory_mb: float | None = None
+    cpu_percent: float | None = None
+    last_event: int = 0
+
+
+class Activity:
+    """The last minutes of one tenant. Belongs to the event loop's thread."""
+
+    def __init__(self) -> None:
+        self.last_event: int | None = None
+        self.breakers: OrderedDict[str, Breaker] = OrderedDict()
+        self._all = Windows()
+        self._sites: OrderedDict[str, Windows] = OrderedDict()
+        self._sessions: OrderedDict[str, SessionActivity] = OrderedDict()
+        self._errors: dict[int, dict[str, int]] = {}
+
+    def see(self, messages: Sequence[Message], now: int) -> None:
+        """Count ``messages``, some of which may be older than what is kept."""
+        for message in messages:
+            metric, value, time = message["metric"], message["value"], message["time"]
+            if metric in ("host", "service_check"):
+                continue
+            self.last_event = max(self.last_event or 0, time)
+            if time <= now - SPAN:
+                continue
+            session_id = message.get("session_id")
+            session = self._session(session_id) if session_id else None
+            if session is not None:
+                session.last_event = max(session.last_event, time)
+            counted = _counted(metric, value)
+            if counted is not None:
+                start = window_start(time, STEP)
+                self._all.at(start).add(counted)
+                self._site(value["site"]).at(start).add(counted)
+                if session is not None:
+                    session.windows.at(start).add(counted)
+                if metric == "error_occurred":
+                    self.count_error(start, str(value.get("type", "other")), counted.errors, now)
+            elif metric == "circuit_breaker":
+                self.see_breaker(value["site"], value["state"], value.get("failures"), time)
+            elif session is not None:
+                if metric == "session_finished":
+                    session.active_scrapers.clear()
+                    session.depth.clear()
+                else:
+                    _note(session, metric, value)
+
+    def see_breaker(self, site: str, state: str, failures: int | None, time: int) -> None:
+        """Keep the state of a site's breaker unless a later one is known."""
+        known = self.breakers.get(site)
+        if known is None or time >= known.time:
+            self.breakers[site] = Breaker(state, failures, time)
+            _bound(self.breakers, site, MOST_SITES)
+
+    def seed(self, start: int, site: str, counts: Counts) -> None:
+        """Add what a store knows of the window that begins at ``start``, from before this process listened."""
+        self._all.at(start).add(counts)
+        self._site(site).at(start).add(counts)
+
+    def total(self, start: int, stop: int) -> Counts:
+        """Everything in the windows that begin from ``start`` (inclusive) to ``stop`` (exclusive)."""
+        return self._all.between(start, stop)
+
+    def sites(self, start: int, stop: int) -> dict[str, Counts]:
+        """The same by site, of those that were heard of; sorted by name."""
+        return {site: self._sites[site].between(start, stop) for site in sorted(self._sites)}
+
+    def errors(self, start: int, stop: int) -> dict[str, int]:
+        """Errors by type in these windows, the most frequent first."""
+        total: dict[str, int] = {}
+        for at, types in self._errors.items():
+            if start <= at < stop:
+                for kind, count in types.items():
+                    total[kind] = total.get(kind, 0) + count
+        return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+    def jobs_by_window(self, starts: Sequence[int]) -> dict[str, list[int]]:
+        """Jobs of each window by site, of the sites that had any; sorted by name."""
+        found = {site: self._sites[site].jobs(starts) for site in sorted(self._sites)}
+        return {site: counts for site, counts in found.items() if any(counts)}
+
+    def session(self, session_id: str) -> SessionActivity | None:
+        """What a session does now, None where nothing was heard of it lately."""
+        return self._sessions.get(session_id)
+
+    def active_scrapers(self, since: int) -> int:
+        """Scrapers at work in all sessions that were heard of since ``since``."""
+        return sum(
+            sum(session.active_scrapers.values())
+            for session in self._sessions.values()
+            if session.last_event >= since
+        )
+
+    def _site(self, name: str) -> Windows:
+        windows = self._sites.get(name)
+        if windows is None:
+            windows = self._sites[name] = Windows()
+        _bound(self._sites, name, MOST_SITES)
+        return windows
+
+    def _session(self, session_id: str) -> SessionActivity:
+        session = self._sessions.get(session_id)
+        if session is None:
+            session = self._sessions[session_id] = SessionActivity()
+        _bound(self._sessions, session_id, MOST_SESSIONS)
+        return session
+
+    def count_error(self, start: int, kind: str, count: int, now: int) -> None:
+        """Count errors of a type in the window that begins at ``start``."""
+        types = self._errors.get(start)
+        if types is None:
+            self._errors = {at: known for at, known in self._errors.items() if at > now - SPAN - MINUTE}
+            types = self._errors[start] = {}
+        if kind not in types and len(types) >= MOST_ERROR_TYPES:
+            kind = "other"
+        types[kind] = types.get(kind, 0) + count
+
+
+def _bound(known: OrderedDict[str, Any], name: str, most: int) -> None:
+    known.move_to_end(name)
+    if len(known) > most:
+        known.popitem(last=False)
+
+
+def _counted(metric: str, value: Mapping[str, Any]) -> Counts | None:
+    if metric == "job_scraped":
+        return Counts(jobs=value.get("count", 1))
+    if metric == "error_occurred":
+        return Counts(errors=value.get("count", 1))
+    if metric != "page_processed":
+        return None
+    pages = value.get("count", 1)
+    blocked = pages if value.get("blocked") else 0
+    status = value.get("status")
+    good = not blocked and (status is None or status < 400)
+    duration = value.get("duration")
+    return Counts(
+        pages=pages,
+        ok=pages if good else 0,
+        blocked=blocked,
+        duration=duration or 0.0,
+        timed=0 if duration is None else pages,
+    )
+
+
+def _note(session: SessionActivity, metric: str, value: Mapping[str, Any]) -> None:
+    site = value.get("site") or ""
+    if metric == "progress":
+        session.progress[site] = (value["done"], value.get("total"))
+    elif metric == "queue":
+        if "active_scrapers" in value:
+            session.active_scrapers[site] = value["active_scrapers"]
+        if "depth" in value:
+            session.depth[site] = value["depth"]
+    elif metric == "resources":
+        session.memory_mb = value.get("memory_mb", session.memory_mb)
+        session.cpu_percent = value.get("cpu_percent", session.cpu_percent)

@@ -1,0 +1,1 @@
+"""The live page: static files, no build step, nothing from elsewhere."""

@@ -1,0 +1,117 @@
+"""What the API works with: handed in by the composition, and the parts it makes of that."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+
+from api.health.checks import (
+    Check,
+    Finding,
+    HealthChecker,
+    Kind,
+    http_check,
+    judge_orchestrator,
+    ready_check,
+    redis_check,
+    status_check,
+)
+from api.health.host import HostReader
+from api.live.connections import Connections
+from api.live.feed import LiveFeed
+from api.patience import Patience
+from api.telemetry import Telemetry
+from records.queries import RecordQueries
+from scrapewatch.live import Hub
+from scrapewatch.ports import DEFAULT_TENANT, SeriesStore
+from scrapewatch.settings import Settings
+from scrapewatch.time import now_ns, to_ns
+
+Report = Callable[[Sequence[dict[str, Any]]], Awaitable[None]]
+CollectorStatus = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass
+class ApiServices:
+    """The parts of one API.
+
+    Args:
+        settings: the settings.
+        series: the store of points.
+        records: the half of the records that is read.
+        hub: where durable events are published.
+        report: hands events of the API's own (checks of services) to the collector.
+        collector_status: what the collector says of itself: ``problems`` is a list of sentences, empty when it is well; None where
+            it runs in another process.
+        extra_metrics: Prometheus metrics of others in this process, such as the collector, for ``/metrics``.
+    """
+
+    settings: Settings
+    series: SeriesStore
+    records: RecordQueries
+    hub: Hub
+    report: Report
+    collector_status: CollectorStatus | None = None
+    extra_metrics: Callable[[], Iterable[Metric]] | None = None
+
+    patience: dict[str, Patience] = field(init=False)
+    host: HostReader = field(init=False)
+    feed: LiveFeed = field(init=False)
+    checker: HealthChecker = field(init=False)
+    connections: Connections = field(init=False)
+    telemetry: Telemetry = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.patience = {
+            "records": Patience("the database"),
+            "series": Patience("the store of points"),
+            "checks": Patience("it", threads=4),
+        }
+        self.host = HostReader(self.settings.data_dir)
+        self.connections = Connections(self.settings.websocket_max_connections)
+        self.feed = LiveFeed(self.settings, self.hub, self.records, self.series, self.host, self.patience)
+        self.checker = HealthChecker(
+            self.settings,
+            self.series,
+            self.patience["checks"],
+            self._checks(),
+            self.feed.activity(DEFAULT_TENANT),
+            self.report,
+        )
+        self.feed.checker = self.checker
+        self.telemetry = Telemetry(self.connections, self.checker, self.extra_metrics)
+
+    def _checks(self) -> dict[str, tuple[Kind, Check]]:
+        settings, patience = self.settings, self.patience["checks"]
+        points = "influxdb" if settings.influx_url else "embedded store"
+        checks: dict[str, tuple[Kind, Check]] = {
+            points: (Kind.STORE, ready_check(patience, self.series.ready)),
+            "sql": (Kind.STORE, ready_check(patience, self.records.ping)),
+        }
+        if self.collector_status is not None:
+            checks["collector"] = Kind.SERVICE, status_check(self.collector_status)
+        elif settings.collector_url:
+            checks["collector"] = Kind.SERVICE, http_check(f"{settings.collector_url.rstrip('/')}/readyz")
+        checks["orchestrator"] = Kind.SERVICE, self._check_orchestrator
+        if settings.redis_url:
+            checks["redis"] = Kind.SERVICE, redis_check(settings.redis_url.get_secret_value())
+        if settings.grafana_url:
+            checks["grafana"] = Kind.SERVICE, http_check(f"{settings.grafana_url.rstrip('/')}/api/health")
+        return checks
+
+    async def _check_orchestrator(self) -> Finding:
+        records = self.patience["checks"]
+        heard = self.feed.activity(DEFAULT_TENANT).last_event
+        counts = await records.call(self.records.counts, DEFAULT_TENANT)
+        if heard is None:
+            recorded = await records.call(self.records.last_event_at, DEFAULT_TENANT)
+            heard = None if recorded is None else to_ns(recorded)
+        return judge_orchestrator(heard, counts.active, self.settings.stall_after, now_ns())
+
+    def database_connections(self) -> int | None:
+        """Connections to the database in use; None where its pool does not count them."""
+        counted = getattr(self.records.engine.pool, "checkedout", None)
+        return None if counted is None else int(counted())

@@ -1,0 +1,1 @@
+"""Sessions: listed, in detail, and their figures by interval."""
