@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
@@ -15,8 +15,8 @@ from typing import Any
 from influx.buckets import bucket_name
 from influx.externs import Duration, Literal, Pattern, Time, extern
 from influx.server import BOOTSTRAP, Answer, Server, usable_token
-from scrapewatch.line_protocol import Point, Value
-from scrapewatch.measurements import MEASUREMENTS, Fold, Tier, rollup_fields
+from scrapewatch.line_protocol import Point
+from scrapewatch.measurements import MEASUREMENTS, Fold, Tier, fields_in, rollup_fields
 from scrapewatch.ports import DEFAULT_TENANT, Batch, Flush, Rejected, Table, TimeRange, WriteResult
 from scrapewatch.problems import StoreUnavailable
 from scrapewatch.questions import QUESTIONS
@@ -157,7 +157,11 @@ class InfluxStore:
                     for place, part in zip(key_places, key, strict=True):
                         cells[place] = part
                 column = row[field_at] if by_field else name
-                cells[places[column]] = readers[column](row[value_at])
+                place = places[column]
+                value = readers[column](row[value_at])
+                # Only maxima come by series, several to a cell.
+                if cells[place] is None or value > cells[place]:
+                    cells[place] = value
         return Table(known.columns, [tuple(rows[key]) for key in sorted(rows)])
 
     def windows(self, measurement: str, time_range: TimeRange, *, tier: Tier, tenant: str) -> list[Point]:
@@ -169,30 +173,57 @@ class InfluxStore:
         """
         known = MEASUREMENTS[measurement]
         tags = [tag.name for tag in known.tags]
+        stored = fields_in(known, tier)
+        types: dict[str, Callable[[str], Any]] = {f.name: _number(f.type) for f in rollup_fields(known)}
+
+        def fields_of(fold: Fold, *, with_maximum: bool = False) -> Pattern:
+            # A maximum that is stored in its own right is not made a second time out of the values beside it.
+            made = types.keys() - {f.name for f in stored}
+            names = (f.name for f in stored if f.fold is fold)
+            return _any_of(name for name in names if not with_maximum or f"{name}_max" in made)
+
         parameters: dict[str, Literal] = {
             "measurement": measurement,
-            "series": [*tags, "_field"],
-            **{name: _any_of(f.name for f in known.fields if f.fold is fold) for name, fold in _PATTERNS},
+            "columns": ["_time", "_field", "_value", *tags],
+            "sums": fields_of(Fold.SUM),
+            "maxima": fields_of(Fold.MAX),
+            "means": fields_of(Fold.GAUGE),
+            "tops": fields_of(Fold.GAUGE, with_maximum=True),
+            "lasts": fields_of(Fold.STATE),
+            "worsts": fields_of(Fold.STATE, with_maximum=True),
         }
         answer = self._query("windows", parameters, time_range, tier=tier, tenant=tenant)
-        types: dict[str, Callable[[str], Value]] = {f.name: _number(f.type) for f in rollup_fields(known)}
-        fields: dict[tuple[Any, ...], dict[str, Value]] = {}
+        points: dict[tuple[Any, ...], dict[str, Any]] = {}
+        latest: dict[tuple[Any, ...], int] = {}
+        added = {"sums", "means", "tops"} if tier is Tier.SESSIONS else {"sums"}
         for name, header, values in _results(answer):
             tag_at = [header.get(tag) for tag in tags]
+            # The time of a last is its own, and its window another column.
+            start_at = header["_start" if name == "lasts" else "_time"]
             time_at, value_at, field_at = header["_time"], header["_value"], header["_field"]
             suffix = "_max" if name in ("tops", "worsts") else ""
             for row in values:
-                key = (_ns(row[time_at]), *["" if at is None else row[at] for at in tag_at])
-                stored = row[field_at] + suffix
-                fields.setdefault(key, {})[stored] = types[stored](row[value_at])
+                key = (_ns(row[start_at]), *["" if at is None else row[at] for at in tag_at])
+                fields = points.setdefault(key, {})
+                made = row[field_at] + suffix
+                value = types[made](row[value_at])
+                before = fields.get(made)
+                if name == "lasts":
+                    time = _ns(row[time_at])
+                    if time < latest.get((*key, made), 0):
+                        continue
+                    latest[*key, made] = time
+                elif before is not None:
+                    value = before + value if name in added else max(before, value)
+                fields[made] = value
         return [
             Point(
                 measurement,
                 {tag: text for tag, text in zip(tags, key[1:], strict=True) if text},
-                fields[key],
+                points[key],
                 key[0],
             )
-            for key in sorted(fields)
+            for key in sorted(points)
         ]
 
     def ready(self) -> str | None:
@@ -257,9 +288,6 @@ class InfluxStore:
         return answer.body
 
 
-_PATTERNS = (("sums", Fold.SUM), ("maxima", Fold.MAX), ("gauges", Fold.GAUGE), ("states", Fold.STATE))
-
-
 def _requests(batch: Batch, tally: _Tally) -> Iterator[list[_Line]]:
     """The lines of ``batch`` in portions for a request each, without those that no request can carry."""
     portion: list[_Line] = []
@@ -288,12 +316,12 @@ def _flux(file: str) -> str:
     return (_FLUX / f"{file}.flux").read_text(encoding="utf-8")
 
 
-def _any_of(names: Iterator[str]) -> Pattern:
+def _any_of(names: Iterable[str]) -> Pattern:
     # Names of the registry hold letters, digits and underscores. With none of them the pattern matches no field, for none is empty.
     return Pattern(f"^({'|'.join(names)})$")
 
 
-def _number(kind: type[int] | type[float]) -> Callable[[str], Value]:
+def _number(kind: type[int] | type[float]) -> Callable[[str], int | float]:
     return float if kind is float else int
 
 

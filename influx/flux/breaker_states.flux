@@ -1,22 +1,19 @@
 // Circuit breakers by site: the last state of each window and the changes in it.
 bySite = if params.site == "" then (r) => true else (r) => r.site == params.site
 total = (tables=<-) => tables |> aggregateWindow(every: v.windowPeriod, fn: sum, createEmpty: false, timeSrc: "_start")
-points = from(bucket: params.tier)
+// A function: of one source with two readers InfluxDB fetches every point, of a source each only the windows.
+points = () => from(bucket: params.tier)
     |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
     |> filter(fn: (r) => r._measurement == "breakers")
     |> filter(fn: bySite)
 
-points
+points()
     |> filter(fn: (r) => r._field == "state")
-    |> window(every: v.windowPeriod)
-    |> last()
-    |> group(columns: ["site"])
-    |> sort(columns: ["_time"])
     |> aggregateWindow(every: v.windowPeriod, fn: last, createEmpty: false, timeSrc: "_start")
     |> keep(columns: ["_time", "site", "_value"])
     |> yield(name: "state")
 
-points
+points()
     |> filter(fn: (r) => r._field =~ /^(transitions|opened)$/)
     |> total()
     |> group(columns: ["site", "_field"])

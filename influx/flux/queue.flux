@@ -11,8 +11,6 @@ top = (name) => {
         |> filter(fn: (r) => r._measurement == "queue" and r._field == field)
         |> filter(fn: bySite)
         |> highest()
-        |> group(columns: ["session_id", "site"])
-        |> highest()
         |> keep(columns: ["_time", "session_id", "site", "_value"])
 }
 
