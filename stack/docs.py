@@ -25,7 +25,7 @@ from scrapewatch.questions import QUESTIONS, Question
 from scrapewatch.settings import BARE, PREFIX, Settings
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
 
 _GENERATED = "<!-- Made by `make docs`; edit what it is made from. -->"
 
@@ -274,10 +274,28 @@ def _setting_default(value: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def example_of_env() -> str:
+    """A file ``.env`` to begin with: every setting with its default, commented out."""
+    lines = [
+        "# Copy this to .env and uncomment what differs. Made by `make docs`; docs/settings.md says more."
+    ]
+    for name, field in Settings.model_fields.items():
+        upper = name.upper()
+        default = _setting_default(field.default).strip("`")
+        lines += ["", f"# {field.description}", f"#{upper if upper in BARE else PREFIX + upper}={default}"]
+    return _text(lines)
+
+
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {"metrics.md": metrics, "events.md": events, "questions.md": questions, "settings.md": settings}
+    {
+        "docs/metrics.md": metrics,
+        "docs/events.md": events,
+        "docs/questions.md": questions,
+        "docs/settings.md": settings,
+        ".env.example": example_of_env,
+    }
 )
-"""File in ``docs/`` → what renders it."""
+"""File → what renders it."""
 
 
 def _page(title: str, introduction: str) -> list[str]:
@@ -302,8 +320,8 @@ def _length(ns: int) -> str:
     raise AssertionError("no tier has windows of less than a second")
 
 
-def stale(folder: Path = DOCS) -> list[str]:
-    """The pages in ``folder`` that do not say what would be written now."""
+def stale(folder: Path = ROOT) -> list[str]:
+    """The files in ``folder`` that do not say what would be written now."""
     return [
         name
         for name, render in PAGES.items()
@@ -312,16 +330,16 @@ def stale(folder: Path = DOCS) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the pages, or with ``--check`` say which are stale; the exit code."""
+    """Write the files, or with ``--check`` say which are stale; the exit code."""
     if list(arguments) not in ([], ["--check"]):
         sys.stderr.write("usage: python -m stack.docs [--check]\n")
         return 2
     old = stale()
     if arguments:
-        sys.stderr.writelines(f"docs/{name} is not what its source says: run `make docs`\n" for name in old)
+        sys.stderr.writelines(f"{name} is not what its source says: run `make docs`\n" for name in old)
         return 1 if old else 0
     for name in old:
-        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+        (ROOT / name).write_text(PAGES[name](), encoding="utf-8")
     return 0
 
 

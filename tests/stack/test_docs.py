@@ -13,13 +13,13 @@ from scrapewatch import examples
 from scrapewatch.events import METRICS, validate
 from scrapewatch.measurements import MEASUREMENTS, Tier, fields_in
 from scrapewatch.questions import QUESTIONS
-from scrapewatch.settings import BARE, PREFIX, Settings
+from scrapewatch.settings import BARE, PREFIX, Settings, load, load_dotenv
 from stack import docs
 
 
 @pytest.mark.parametrize("name", docs.PAGES)
 def test_what_is_committed_is_what_would_be_generated(name: str) -> None:
-    assert (docs.DOCS / name).read_text(encoding="utf-8") == docs.PAGES[name](), "run `make docs`"
+    assert (docs.ROOT / name).read_text(encoding="utf-8") == docs.PAGES[name](), "run `make docs`"
 
 
 @pytest.mark.parametrize("name", docs.PAGES)
@@ -35,18 +35,19 @@ def test_rows_of_tables_have_as_many_cells_as_their_heads(name: str) -> None:
 
 
 def test_a_page_that_was_edited_or_lost_is_stale(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
     for name, render in docs.PAGES.items():
         (tmp_path / name).write_text(render(), encoding="utf-8")
     assert docs.stale(tmp_path) == []
-    (tmp_path / "settings.md").write_text("# Settings\n")
-    (tmp_path / "events.md").unlink()
-    assert docs.stale(tmp_path) == ["events.md", "settings.md"]
+    (tmp_path / "docs" / "settings.md").write_text("# Settings\n")
+    (tmp_path / "docs" / "events.md").unlink()
+    assert docs.stale(tmp_path) == ["docs/events.md", "docs/settings.md"]
 
 
 def test_the_check_is_a_command_that_agrees_with_what_is_committed() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "stack.docs", "--check"],
-        cwd=docs.DOCS.parent,
+        cwd=docs.ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -62,6 +63,17 @@ def test_every_setting_is_documented_with_a_meaning() -> None:
         assert field.description in page
     for name in BARE:
         assert f", `{name}`" in page
+
+
+def test_the_example_of_a_dotenv_file_names_every_setting_and_sets_none(tmp_path: Path) -> None:
+    example = tmp_path / ".env"
+    example.write_text(docs.example_of_env(), encoding="utf-8")
+    assert load_dotenv(example) == {}
+    uncommented = tmp_path / "uncommented"
+    uncommented.write_text(re.sub(r"(?m)^#(?=[A-Z_]+=)", "", docs.example_of_env()), encoding="utf-8")
+    given = load_dotenv(uncommented)
+    assert {name.removeprefix(PREFIX).lower() for name in given} == set(Settings.model_fields)
+    assert load(given) == load({})
 
 
 def test_every_measurement_tag_and_field_is_documented_with_a_unit() -> None:
