@@ -135,10 +135,22 @@ def import_scrapy_log(
     shift_to_now: Annotated[
         bool, typer.Option("--shift-to-now", help="Move history so that it ends now.")
     ] = False,
+    with_cut_off: Annotated[
+        bool,
+        typer.Option(
+            "--with-cut-off", help="Take runs without a stats dump, too: only of logs that will not go on."
+        ),
+    ] = False,
     data_dir: DataOption = None,
 ) -> None:
     """Turn Scrapy logs into sessions, site executions and points. Importing the same run again changes nothing."""
-    plan = _read(importing.logs_in(files), site or [], shift_to_now=shift_to_now)
+    plan = _read(importing.logs_in(files), site or [], shift_to_now=shift_to_now, with_cut_off=with_cut_off)
+    if plan.cut_off:
+        err.print(
+            f"{plan.cut_off} runs without a stats dump are left out: import them once their log is whole, "
+            "or with --with-cut-off if it never will be",
+            highlight=False,
+        )
     if not plan.runs:
         raise InvalidInput(
             "no run of Scrapy is in these files: there are no LogStats lines and no stats dumps"
@@ -245,7 +257,7 @@ async def _demo(chosen: Settings, files: Sequence[Path], seed: int) -> None:
 
 def _import(files: Sequence[Path], url: str) -> None:
     try:
-        _tell(_send(_read(files, [], shift_to_now=False), url), url)
+        _tell(_send(_read(files, []), url), url)
     except (ScrapewatchError, SendError, ConnectionError) as error:
         err.print(f"[bold red]the logs were not imported:[/] {_plain(error)}", highlight=False)
 
@@ -253,13 +265,16 @@ def _import(files: Sequence[Path], url: str) -> None:
 # --- importing
 
 
-def _read(files: Sequence[Path], sites: Sequence[str], *, shift_to_now: bool) -> importing.Plan:
+def _read(
+    files: Sequence[Path], sites: Sequence[str], *, shift_to_now: bool = False, with_cut_off: bool = False
+) -> importing.Plan:
     with _progress() as shown:
         task = shown.add_task("reading", total=sum(path.stat().st_size for path in files))
         return importing.read(
             files,
             sites=sites,
             shift_to=importing.now() if shift_to_now else None,
+            with_cut_off=with_cut_off,
             progress=lambda size: shown.update(task, advance=size),
         )
 
@@ -290,8 +305,6 @@ def _tell(done: importing.Imported, url: str | None) -> None:
         f"{done.accepted} events accepted, {done.duplicates} duplicates, {len(done.rejected)} rejected",
         highlight=False,
     )
-    if done.incomplete_runs:
-        out.print(f"{done.incomplete_runs} runs have no stats dump: their log breaks off", highlight=False)
     for line in done.rejected[:20]:
         err.print(f"rejected, {line}", highlight=False, markup=False)
     for line in done.warnings[:5]:

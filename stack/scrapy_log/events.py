@@ -7,7 +7,7 @@ Where each count comes from, exactly:
 - statuses: `downloader/response_status_count/N`. Scrapy counts there what the network answered, also redirects that it followed
   and answers that it asked for again, which never became pages. Those are events of their own, `custom` with the name
   `responses_without_page`, so that both counts stay exact: pages of a status and these add up to the dump's count.
-- errors: HTTP statuses from 400 on, under their number; `downloader/exception_type_count/*` as timeout, proxy, network or other;
+- errors: HTTP statuses from 400 on, under their number, but for robots.txt only from 500 on; `downloader/exception_type_count/*` as timeout, proxy, network or other;
   `spider_exceptions/*` as parsing (`spider_exceptions/count` of newer versions is their sum). `IgnoreRequest` is a request that
   was not made, such as one that robots.txt forbids, and no error. `retry/*`, `httperror/*` and `robotstxt/*` tell of the same
   failures again and are not added.
@@ -231,11 +231,11 @@ def _errors(stats: Mapping[str, Plain]) -> Iterator[tuple[str, str, int]]:
     robots = _http(stats, _ROBOTS_STATUS)
     for status, n in _http(stats, _STATUS).items():
         if status >= "400":
-            # Most sites without a robots.txt answer 404 for it: told apart, so that nobody hunts for a page that is gone.
             for_robots = min(n, robots.get(status, 0))
             if n > for_robots:
                 yield status, f"HTTP {status}", n - for_robots
-            if for_robots:
+            # A site without a robots.txt answers 4xx for it, which only means that it has no rules (RFC 9309, 2.3.1.3).
+            if for_robots and status >= "500":
                 yield status, f"HTTP {status} for robots.txt", for_robots
     for name, n in _counts(stats, _EXCEPTION).items():
         if name not in _NOT_SENT:

@@ -35,7 +35,6 @@ class Imported:
     runs: int = 0
     new_runs: int = 0
     known_runs: int = 0
-    incomplete_runs: int = 0
     accepted: int = 0
     duplicates: int = 0
     rejected: list[str] = field(default_factory=list)
@@ -44,11 +43,12 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The runs of the logs with the name of the site of each; ``shift`` is added to all times."""
+    """The runs of the logs with the name of the site of each; ``shift`` is added to all times, ``cut_off`` runs were left out."""
 
     runs: Sequence[Run]
     sites: Sequence[str]
     shift: timedelta
+    cut_off: int
 
 
 def read(
@@ -56,28 +56,38 @@ def read(
     *,
     sites: Sequence[str] = (),
     shift_to: datetime | None = None,
+    with_cut_off: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Plan:
-    """Read the runs of ``files``; ``progress`` is told how many bytes were read since the last time.
+    """Read the runs of ``files``, one log in so many files: a run may go on in the next.
+
+    A run without its stats dump is left out unless ``with_cut_off``: it may go on still, or its dump may come in a file that is
+    imported later, and would then be counted again.
 
     Args:
-        files: logs, or folders of logs (``*.log``).
+        files: in the order of their times.
         sites: names of the sites in the order in which the spiders run.
         shift_to: moves all times so that the last run ends then.
-        progress: called now and then.
+        with_cut_off: take runs without their stats dump, too.
+        progress: told now and then how many bytes were read since the last time.
 
     Raises:
         InvalidInput: a file cannot be read, or there is no log at all.
     """
-    runs: list[Run] = []
-    for path in files:
-        try:
-            runs += parse_runs(_lines(path, progress))
-        except OSError as error:
-            raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    found: dict[str, Run] = {}
+    cut_off = 0
+    try:
+        for run in parse_runs(itertools.chain.from_iterable(_lines(path, progress) for path in files)):
+            if run.complete or with_cut_off:
+                found.setdefault(run.fingerprint, run)
+            else:
+                cut_off += 1
+    except OSError as error:
+        raise InvalidInput(f"{error.filename} cannot be read: {error.strerror}") from error
+    runs = list(found.values())
     ends = [end for run in runs if (end := run.finished_at or run.started_at) is not None]
     shift = shift_to - max(ends) if shift_to is not None and ends else timedelta(0)
-    return Plan(runs, site_names(runs, sites), shift)
+    return Plan(runs, site_names(runs, sites), shift, cut_off)
 
 
 def logs_in(paths: Sequence[Path]) -> list[Path]:
@@ -132,7 +142,6 @@ def send(plan: Plan, client: Client, *, progress: Callable[[Imported], None] = l
         try:
             for run, receipt in senders.map(send_run, plan.runs, plan.sites):
                 done.runs += 1
-                done.incomplete_runs += not run.complete
                 done.warnings += [f"line {run.line}: {warning}" for warning in run.warnings]
                 if receipt is not None:
                     done.accepted += receipt.accepted

@@ -74,10 +74,10 @@ def test_a_run_becomes_events_whose_counts_are_its_dump() -> None:
     assert events[-1]["timestamp"] == "2020-06-01T01:01:20.700000Z"
 
 
-def test_a_missing_robots_txt_is_told_apart_from_a_missing_page() -> None:
-    events = events_of(only_run(log("scrapy-1.8-two-hours-ahead.log")))
-    assert counted(events, "error_occurred", "message")["HTTP 404 for robots.txt"] == 1
-    assert "HTTP 404" not in counted(events, "error_occurred", "message")
+def test_a_missing_robots_txt_is_no_error() -> None:
+    run = only_run(log("scrapy-1.8-two-hours-ahead.log"))
+    assert run.stats["robotstxt/response_status_count/404"] == 1
+    assert "404" not in counted(events_of(run), "error_occurred", "type")
 
 
 def test_jobs_and_pages_come_when_logstats_say_and_the_rest_at_the_finish() -> None:
