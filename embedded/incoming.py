@@ -85,7 +85,9 @@ def read(
     for line, events in zip(batch.lines, batch.events, strict=True):
         try:
             point = decode(line)
-        except InvalidInput as error:
+            if not line.isascii():
+                line.encode()  # a lone surrogate is in no file
+        except (InvalidInput, UnicodeEncodeError) as error:
             rejected.append(Rejected(batch.tenant, batch.tier, line, events, str(error)))
             continue
         table = tables.get(point.measurement)

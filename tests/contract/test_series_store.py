@@ -333,10 +333,21 @@ def test_a_replay_rejects_the_same_line_again(series: Series) -> None:
 
 
 def test_a_line_that_is_no_line_protocol_is_rejected_and_the_rest_is_stored(series: Series) -> None:
-    lines = [f"jobs,site=a scraped=1i {BASE}", "jobs,site=a scraped=", f"jobs,site=b scraped=2i {BASE}"]
-    result = series.store.write(Flush(0, 1, [Batch(series.tenant, Tier.FLEET, lines, [1, 1, 1])]))
+    bad = [
+        "jobs,site=a scraped=",
+        "",
+        f"jobs,site=a {BASE}",
+        f"jobs,site=a scraped=1_0i {BASE}",
+        f"jobs,site=a scraped=nan {BASE}",
+        f"jobs,site=a scraped={2**63}i {BASE}",
+        f"jobs,site=\ud800 scraped=1i {BASE}",
+        f"jobs,site=a scraped=1i {2**63}",
+    ]
+    lines = [f"jobs,site=a scraped=1i {BASE}", *bad, f"jobs,site=b scraped=2i {BASE}"]
+    result = series.store.write(Flush(0, 1, [Batch(series.tenant, Tier.FLEET, lines, [1] * len(lines))]))
     assert (result.accepted, result.kept) == (2, None)
-    assert [(rejected.line, bool(rejected.reason)) for rejected in result.rejected] == [(lines[1], True)]
+    assert sorted(rejected.line for rejected in result.rejected) == sorted(bad)
+    assert all(rejected.reason for rejected in result.rejected)
     rows = ask(series, "throughput", TimeRange(BASE, BASE + MINUTE, MINUTE), Tier.FLEET)
     assert [row[2] for row in rows] == [1, 2]
 
@@ -359,7 +370,8 @@ def test_lines_of_measurements_tags_and_fields_that_no_code_knows_are_stored(ser
 def test_a_point_older_than_its_tier_keeps_is_rejected(series: Series) -> None:
     now = now_ns()
     kept = now - KEEPING[Tier.FLEET].retention + HOUR
-    lost = now - KEEPING[Tier.FLEET].retention - HOUR
+    # InfluxDB drops by shard: it may still take a point that shares the shard of one it keeps.
+    lost = kept - 3 * KEEPING[Tier.FLEET].shard
     lines = [encode(fleet("jobs", {"site": "a"}, {"scraped": 1}, time)[1]) for time in (lost, kept)]
     result = series.store.write(Flush(0, 1, [Batch(series.tenant, Tier.FLEET, lines, [3, 1])]))
     assert (result.accepted, result.kept) == (1, None)
