@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
+import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import ORJSONResponse
 from pydantic import BaseModel, Field, TypeAdapter
 
 from collector.ingest import (
@@ -100,7 +100,7 @@ def build_router(
                 f"{rejected[0].field} {rejected[0].reason}".strip() if rejected else "the body has no event"
             )
             return problem(422, "No event was accepted", detail, kind="no-event", **answer)
-        return ORJSONResponse(answer, 202)
+        return Response(orjson.dumps(answer), 202, media_type="application/json")
 
     responses: dict[int | str, dict[str, Any]] = {
         202: {

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
-from scrapewatch.events import validate
+from scrapewatch.events import FIELD_NAMES, validate
 from scrapewatch.measurements import LIVE_AGE
 from scrapewatch.problems import InvalidInput
 from scrapewatch.time import DAY, MINUTE
@@ -149,13 +149,10 @@ def sift(items: Sequence[Any], *, received_at: int, backfill: bool) -> Sifted:
 def _rejection(index: int, error: ValidationError) -> Rejection:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     kind: str = first["type"]
-    # The first part of the location is the tag of the union where there is one.
-    path = [str(part) for part in first["loc"]]
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return Rejection(index, "metric", "is no type of event; docs/events.md lists them")
-    if not path:
+    if not first["loc"]:
         return Rejection(index, "", "is no JSON object")
-    # A key of a mapping is input, too, and is not echoed.
-    shown = ".".join(part for part in path[1:4] if part != "[key]")
-    reason = str(first["msg"]).removeprefix("Value error, ")
-    return Rejection(index, shown[:100], reason)
+    # The first part is the tag of the union; a key of a mapping is input, and is not echoed.
+    path = [str(part) for part in first["loc"][1:] if isinstance(part, int) or part in FIELD_NAMES]
+    return Rejection(index, ".".join(path), str(first["msg"]).removeprefix("Value error, "))
