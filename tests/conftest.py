@@ -1,18 +1,39 @@
 """What holds for all tests: what was skipped here is named at the end, and with ``CI`` set it is a failure.
 
-A test or fixture that misses a part calls ``pytest.skip("no influxd here: `make influxd` builds one")``: the part, and what to do.
+A test or fixture that misses a part calls ``pytest.skip`` with the part and what to do about it; it need not ask about ``CI``.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.influxd import Influxd, find_influxd
+from tests.postgres import Postgres, find_postgres
+
 REAL_INPUT = "shared/data"
 """In the reason of tests that need real input which is not ours to redistribute: those may skip in CI, too."""
+
+
+@pytest.fixture(scope="session")
+def influxd() -> Iterator[Influxd]:
+    """An InfluxDB of the whole run's."""
+    if find_influxd() is None:
+        pytest.skip("no influxd here, so not the InfluxDB half: `make influxd` builds one")
+    with Influxd() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of the whole run's; each test takes a database of its own."""
+    if find_postgres() is None:
+        pytest.skip("no PostgreSQL here, so not the PostgreSQL half: install it (Debian: postgresql)")
+    with Postgres() as running:
+        yield running
 
 
 @pytest.hookimpl(wrapper=True)
