@@ -92,8 +92,8 @@ class SqlRecords:
 
     The tables must have been brought up to date with :func:`records.migrate.upgrade`; :meth:`ready` says so when they were not.
 
-    Two transactions cannot wait for each other: each takes sources, then sessions, then postings, then windows, and each of these in
-    the order of their keys. A session's row is also the lock of its executions and error groups.
+    Two flushes cannot wait for each other: each takes sources, then sessions, then postings, and each of these in the order of their
+    keys. A session's row is also the lock of its executions and error groups.
 
     Raises:
         ConfigurationError: ``url`` is none that the records can be kept at.
@@ -124,7 +124,7 @@ class SqlRecords:
                     return number
             unused = [number for number in range(COLLECTORS) if number not in known]
             if unused:
-                db.execute(insert(_COLLECTORS).values(_lease_of(spool_id, now), number=unused[0]))
+                db.execute(insert(_COLLECTORS).values({**_lease_of(spool_id, now), "number": unused[0]}))
                 return unused[0]
             seen, number = min((seen, number) for number, (_, seen) in known.items() if number < COLLECTORS)
             if seen >= now - STAMP_RETENTION:
@@ -148,18 +148,11 @@ class SqlRecords:
         with writing(self.engine) as db:
             if not _advance(db, collector_no, number):
                 return False
-            touched, windows = _Touched(), set()
+            touched = _Touched()
             for change in _not_applied(db, changes):
                 touched.add(change)
-                windows |= {
-                    (clean(change.tenant, 64), str(tier), start)
-                    for tier, starts in change.windows.items()
-                    for start in starts
-                }
             _apply_to_sessions(db, touched)
             _apply_to_postings(db, touched.rows[_POSTINGS])
-            # No two flushes have the same mark, not even one that comes after the window was cleared.
-            _mark_windows(db, windows, number * 100 + collector_no)
             return True
 
     def source_applied(self, tenant: str, source: str) -> bool:
@@ -173,6 +166,23 @@ class SqlRecords:
                 _SOURCES.c.tenant == clean(tenant, 64), _SOURCES.c.source == _source_key(source)
             )
             return db.scalar(found) is not None
+
+    def mark_windows(self, changes: Sequence[RecordChanges]) -> None:
+        """Mark the windows of ``changes`` dirty: once the points of their flush are stored, and as often as need be.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        windows = {
+            (clean(change.tenant, 64), str(tier), start)
+            for change in changes
+            for tier, starts in change.windows.items()
+            for start in starts
+        }
+        if windows:
+            with writing(self.engine) as db:
+                # A mark that never was before, so that one seen earlier cannot clear it.
+                _mark_windows(db, windows, now_ns())
 
     def dirty_windows(self, limit: int, *, settled_before: Mapping[Tier, int]) -> list[DirtyWindow]:
         """Up to ``limit`` dirty windows, oldest first.

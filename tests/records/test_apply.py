@@ -72,13 +72,12 @@ def test_a_flush_makes_its_rows(records: SqlRecords, engine: Engine) -> None:
 
 
 def test_a_replayed_flush_changes_nothing(records: SqlRecords, engine: Engine) -> None:
-    flush = changes(session(add={"jobs_seen": 3}), windows={Tier.FLEET: [NOON]})
+    flush = changes(session(add={"jobs_seen": 3}))
     assert records.apply(0, 5, flush)
-    before, windows = rows_of(engine), records.dirty_windows(9, settled_before={})
+    before = rows_of(engine)
     assert not records.apply(0, 5, flush)
     assert not records.apply(0, 4, flush)
     assert rows_of(engine) == before
-    assert records.dirty_windows(9, settled_before={}) == windows
 
 
 def test_each_collector_counts_its_own_flushes(records: SqlRecords, engine: Engine) -> None:
@@ -98,16 +97,14 @@ def test_a_flush_that_fails_leaves_nothing_behind(records: SqlRecords, engine: E
 
 def test_a_source_is_applied_once_by_whichever_flush(records: SqlRecords, engine: Engine) -> None:
     assert not records.source_applied("t", "log 1")
-    history = changes(session(add={"jobs_seen": 3}), source="log 1", windows={Tier.FLEET: [NOON]})
+    history = changes(session(add={"jobs_seen": 3}), source="log 1")
     twice = [*history, *history]
     assert records.apply(0, 1, twice)
     assert records.source_applied("t", "log 1")
     assert not records.source_applied("other tenant", "log 1")
-    (window,) = records.dirty_windows(9, settled_before={})
     assert records.apply(0, 2, history)
     assert records.apply(1, 1, history)
     assert rows_of(engine).one()["jobs_seen"] == 3
-    assert records.dirty_windows(9, settled_before={}) == [window]
 
 
 def test_tenants_with_the_same_session_id_have_a_session_each(records: SqlRecords, engine: Engine) -> None:
@@ -378,14 +375,12 @@ def test_collectors_that_feed_the_same_sessions_at_once_lose_nothing(records: Sq
                 ]
                 source = f"log {number}"
                 windows = {Tier.FLEET: [at(60 * k) for k in range(number)][:: 1 if collector % 2 else -1]}
-                assert store.apply(
-                    collector,
-                    number,
-                    [
-                        RecordChanges("t", None, rows, windows),
-                        RecordChanges("t", source, [session("history", add={"jobs_seen": 1})]),
-                    ],
-                )
+                flush = [
+                    RecordChanges("t", None, rows, windows),
+                    RecordChanges("t", source, [session("history", add={"jobs_seen": 1})]),
+                ]
+                assert store.apply(collector, number, flush)
+                store.mark_windows(flush)
         except BaseException as raised:
             failures.append(raised)
 
@@ -409,8 +404,8 @@ def test_collectors_that_feed_the_same_sessions_at_once_lose_nothing(records: Sq
 
 def test_dirty_windows_come_oldest_first_and_unsettled_ones_later(records: SqlRecords) -> None:
     hour, minute = Tier.FLEET_1H, Tier.FLEET
-    records.apply(0, 1, changes(windows={minute: [NOON + MINUTE, NOON], hour: [NOON - MINUTE]}, tenant="a"))
-    records.apply(0, 2, changes(windows={minute: [NOON]}, tenant="b"))
+    records.mark_windows(changes(windows={minute: [NOON + MINUTE, NOON], hour: [NOON - MINUTE]}, tenant="a"))
+    records.mark_windows(changes(windows={minute: [NOON]}, tenant="b"))
 
     def found(limit: int = 9, **before: int) -> list[tuple[str, Tier, int]]:
         settled = {Tier(name): time for name, time in before.items()}
@@ -430,19 +425,28 @@ def test_dirty_windows_come_oldest_first_and_unsettled_ones_later(records: SqlRe
 
 
 def test_a_window_that_was_marked_anew_stays_dirty(records: SqlRecords) -> None:
-    records.apply(0, 1, changes(windows={Tier.FLEET: [NOON]}))
+    flush = changes(windows={Tier.FLEET: [NOON]})
+    records.mark_windows(flush)
     (old,) = records.dirty_windows(9, settled_before={})
-    records.apply(0, 2, changes(windows={Tier.FLEET: [NOON]}))
+    records.mark_windows(flush)
     records.clear_window(old)
     (new,) = records.dirty_windows(9, settled_before={})
     assert new.mark != old.mark
     records.clear_window(new)
     assert records.dirty_windows(9, settled_before={}) == []
-    records.apply(0, 3, changes(windows={Tier.FLEET: [NOON]}))
+    records.mark_windows(flush)
     records.clear_window(new)
     assert len(records.dirty_windows(9, settled_before={})) == 1, (
         "a mark that was cleared does not come again"
     )
+
+
+def test_windows_are_marked_apart_from_the_flush(records: SqlRecords) -> None:
+    flush = changes(session(), windows={Tier.FLEET: [NOON]})
+    records.apply(0, 1, flush)
+    assert records.dirty_windows(9, settled_before={}) == [], "its points may not be stored yet"
+    records.mark_windows(flush)
+    assert [window.start for window in records.dirty_windows(9, settled_before={})] == [NOON]
 
 
 def test_long_sources_stay_apart(records: SqlRecords) -> None:
