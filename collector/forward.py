@@ -99,11 +99,11 @@ class Forwarder:
         """Whether all its threads are alive."""
         return all(thread.is_alive() for thread in self._threads)
 
-    def cut(self) -> bool:
-        """Cut, fold and persist one flush; False when there was nothing to cut."""
+    def cut(self) -> int:
+        """Cut, fold and persist one flush; the number of its events, 0 when there was nothing to cut."""
         found = self._spool.uncut(MOST_EVENTS)
         if found is None:
-            return False
+            return 0
         sessions = {
             (request.tenant, event["session_id"])
             for request in found.requests
@@ -121,7 +121,7 @@ class Forwarder:
         self._spool.persist(number, found, folded)
         for event in self._persisted.values():
             event.set()
-        return True
+        return folded.events + found.damaged
 
     # --- the threads
 
@@ -139,8 +139,8 @@ class Forwarder:
     def _cut_loop(self) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
-            while not self._stop.is_set() and self.cut():
-                pass
+            while not self._stop.is_set() and self.cut() > MOST_EVENTS // 2:
+                pass  # a backlog: the next flush is full, too
             wait = self._interval - (time.monotonic() - began)
             self._drain.wait(max(wait, 0.01)) if not self._drain.is_set() else self._stop.wait(0.05)
 
