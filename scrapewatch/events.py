@@ -510,9 +510,8 @@ TYPES: tuple[type[_Event], ...] = get_args(get_args(Event)[0])
 METRICS: tuple[str, ...] = tuple(get_args(kind.model_fields["metric"].annotation)[0] for kind in TYPES)
 """The names of all event types, in the order of the specification."""
 
-FIELD_NAMES = frozenset(
-    name for kind in (*TYPES, *_Part.__subclasses__(), SessionEnd, SiteEnd) for name in kind.model_fields
-)
+_MODELS: tuple[type[BaseModel], ...] = (*TYPES, *_Part.__subclasses__(), SessionEnd, SiteEnd)
+FIELD_NAMES = frozenset(name for model in _MODELS for name in model.model_fields)
 """The names of all fields: what of an error's place can be shown, since keys of mappings are input."""
 
 _ADAPTER: TypeAdapter[_Event] = TypeAdapter(Event)
