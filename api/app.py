@@ -59,7 +59,7 @@ async def background(services: ApiServices) -> AsyncIterator[None]:
     """Run the checks and the live feed while the block lasts."""
     tasks = [
         asyncio.create_task(_keep_up("live feed", services.feed.run)),
-        asyncio.create_task(_keep_up("checks", services.checker.run)),
+        asyncio.create_task(_keep_up("checks", lambda: _check(services))),
     ]
     try:
         yield
@@ -67,6 +67,11 @@ async def background(services: ApiServices) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _check(services: ApiServices) -> None:
+    await services.feed.seeded.wait()  # sites are judged by what it knows
+    await services.checker.run()
 
 
 async def _keep_up(name: str, run: Callable[[], Awaitable[None]]) -> None:

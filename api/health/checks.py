@@ -294,8 +294,10 @@ def _judge_site(site: str, counts: Counts, activity: Activity) -> Finding:
         what += f", {counts.blocked} pages were blocks"
     if share < BAD:
         return Finding(Status.DOWN, what, mean)
-    if share < GOOD or (breaker is not None and breaker.state == "half_open"):
+    if share < GOOD:
         return Finding(Status.DEGRADED, what, mean)
+    if breaker is not None and breaker.state == "half_open":
+        return Finding(Status.DEGRADED, "its circuit breaker is half open", mean)
     return Finding(Status.UP, None, mean)
 
 

@@ -57,6 +57,7 @@ class LiveFeed:
     ) -> None:
         self.activities: dict[str, Activity] = {DEFAULT_TENANT: Activity()}
         self.checker: HealthChecker | None = None
+        self.seeded = asyncio.Event()
         self._settings = settings
         self._hub = hub
         self._records = records
@@ -78,6 +79,7 @@ class LiveFeed:
         listening = self._hub.subscribe(lambda _: True, limit=200_000)
         try:
             await self._seed(now_ns())
+            self.seeded.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._count(listening))
                 group.create_task(self._tell_events())

@@ -105,7 +105,7 @@ function showFigures({ throughput: now, session_counts: counts }) {
     figure(share(now.success_rate), "", "good pages"),
     figure(seconds(now.response_time), "", "mean page time"),
     figure(rate(now.errors_per_minute), "/min", "errors"),
-    figure(counts ? count(counts.running ?? 0) : NONE, counts ? `of ${count(Object.values(counts).reduce((a, b) => a + b, 0))}` : "", "sessions running"),
+    figure(counts ? count(counts.running) : NONE, counts?.queued ? `+ ${count(counts.queued)} queued` : "", "sessions running"),
   );
 }
 
@@ -208,7 +208,7 @@ function drawChart() {
 }
 
 function showErrors({ errors }) {
-  const kinds = Object.entries(errors.counts);
+  const kinds = Object.entries(errors.counts).sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
   const total = kinds.reduce((sum, [, n]) => sum + n, 0);
   const body = byId("errors").querySelector(".body");
   if (!total) return fill(body, h("p", { class: "quiet" }, "None."));
@@ -220,7 +220,22 @@ function showErrors({ errors }) {
 const MEANING = { 403: "forbidden", 404: "not found", 429: "too many requests", 500: "server error", 502: "bad gateway", 503: "unavailable", 504: "gateway timeout" };
 
 const expanded = new Set();
+const details = new Map(); // session → { events, detail }, as of so many events
 let latest = null;
+
+/** Fetch what belongs to a session unless it is known as of now; the table is drawn again when it came. */
+async function fetchDetail({ session_id: id, events }) {
+  if (details.get(id)?.events === events) return;
+  details.set(id, { ...details.get(id), events });
+  try {
+    const answer = await fetch(`/api/v1/monitoring/sessions/${encodeURIComponent(id)}`);
+    if (answer.ok) details.set(id, { events, detail: await answer.json() });
+    else details.set(id, { events: null, detail: details.get(id)?.detail, failed: (await answer.json()).title });
+  } catch {
+    details.set(id, { events: null, detail: details.get(id)?.detail, failed: "It could not be fetched" });
+  }
+  if (expanded.has(id)) showSessions(latest);
+}
 
 function showSessions(message) {
   const { sessions, time } = message;
@@ -230,13 +245,15 @@ function showSessions(message) {
     const id = session.session_id, open = expanded.has(id), now = session.now;
     const title = [session.search_term, session.location].filter(Boolean).join(" · ") || id;
     const under = [title === id ? null : id, session.source, session.sites.join(", ")].filter(Boolean).join(" · ");
-    const evidence = session.verdict_evidence.map((piece) => piece.text);
+    if (open) fetchDetail(session);
+    const known = details.get(id);
+    const evidence = known?.detail?.verdict_evidence.map((piece) => piece.text);
     const running = session.status === "running";
     const toggle = () => { if (!expanded.delete(id)) expanded.add(id); showSessions(latest); };
     const row = h("tr", null,
       h("td", { class: "name" }, h("button", { class: "open", "aria-expanded": String(open), "data-key": id, onclick: toggle }, h("span", null, h("span", { class: "what" }, title), h("small", { title: under }, under)))),
       h("td", null, badge(session.status, session.status_reason)),
-      h("td", { class: session.verdict ? null : "none" }, session.verdict ? badge(session.verdict, evidence.join("\n")) : h("span", { class: "quiet" }, NONE)),
+      h("td", { class: session.verdict ? null : "none" }, session.verdict ? badge(session.verdict, evidence?.join("\n") ?? "open the session to see why") : h("span", { class: "quiet" }, NONE)),
       h("td", { class: running && now.progress ? "progress" : "progress none" }, running ? progress(now.progress) : null),
       number("jobs", count(session.total_jobs_found), !session.total_jobs_found),
       number("jobs/min", running ? rate(now.jobs_per_minute) : "", !now.jobs_per_minute, !running),
@@ -245,7 +262,7 @@ function showSessions(message) {
       number("errors", count(session.errors_count), !session.errors_count, !session.errors_count),
       h("td", { class: "n", title: session.started_at ?? "" }, ago(session.started_at ?? session.queued_at ?? session.last_event_at, time), session.duration_seconds === null ? null : h("small", null, ` took ${seconds(session.duration_seconds)}`)),
     );
-    return open ? [row, h("tr", { class: "more" }, h("td", { colspan: 10 }, more(session, evidence)))] : [row];
+    return open ? [row, h("tr", { class: "more" }, h("td", { colspan: 10 }, more(session, known)))] : [row];
   });
   if (!rows.length) return fill(body, h("p", { class: "quiet" }, "No session yet."));
   const heads = [["Session"], ["Status"], ["Verdict"], ["Progress"], ["Jobs", "n"], ["Jobs/min", "n"], ["Pages", "n"], ["Good pages", "n"], ["Errors", "n"], ["Started", "n"]];
@@ -260,19 +277,37 @@ function progress(known) {
   return [h("span", null, `${count(known.done)} of ${count(known.total)}`), track(known.done / known.total)];
 }
 
-function more(session, evidence) {
+function more(session, known) {
   const facts = [
     ["saved", count(session.total_jobs_saved)], ["seen before", count(session.duplicates_skipped)], ["blocks", count(session.pages_blocked)],
-    ["sites", `${session.successful_sites} well, ${session.failed_sites} failed, ${session.total_sites} in all`],
     ["scrapers", session.now.active_scrapers], ["queue", session.now.queue_depth], ["memory", session.now.memory_mb ? mib(session.now.memory_mb) : null],
-    ["reason", session.status_reason],
+    ["reason", session.status_reason], ["events", count(session.events)],
   ].filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const detail = known?.detail;
+  const address = `/api/v1/monitoring/sessions/${encodeURIComponent(session.session_id)}`;
   return [
-    h("ul", { class: "evidence" }, (evidence.length ? evidence : ["There is no verdict before it ends or falls silent."]).map((line) => h("li", null, line))),
+    detail ? h("ul", { class: "evidence" }, (detail.verdict_evidence.length ? detail.verdict_evidence.map((piece) => piece.text) : ["There is no verdict before it ends or falls silent."]).map((line) => h("li", null, line)))
+      : h("p", { class: "quiet" }, known?.failed ?? "…"),
+    detail ? h("div", { class: "inner" }, attempts(detail), groups(detail)) : null,
     h("div", { class: "facts" }, facts.map(([name, value]) => h("span", null, `${name} `, h("b", null, String(value)))),
-      h("a", { href: `/api/v1/monitoring/sessions/${encodeURIComponent(session.session_id)}` }, "all as JSON"),
-      h("a", { href: `/api/v1/monitoring/sessions/${encodeURIComponent(session.session_id)}/metrics` }, "minute by minute")),
+      h("a", { href: address }, "all as JSON"), h("a", { href: `${address}/metrics` }, "minute by minute")),
   ];
+}
+
+function attempts({ site_executions: all }) {
+  if (!all.length) return null;
+  const word = { true: "up", false: "failed", null: "running" };
+  const rows = all.slice(-12).map((one) => h("tr", null,
+    h("td", { title: one.error_message }, one.attempt_number > 1 ? `${one.site_name} (${one.attempt_number})` : one.site_name),
+    h("td", null, h("span", { class: "badge", "data-tone": TONES[word[one.success]], title: one.error_message }, { true: "done", false: "failed", null: "open" }[one.success])),
+    h("td", { class: "n" }, count(one.jobs_scraped)), h("td", { class: "n" }, count(one.pages_processed)), h("td", { class: "n" }, count(one.errors_count)), h("td", { class: "n" }, seconds(one.avg_page_load_time))));
+  return h("div", null, h("h3", null, "At its sites"), table([["Site"], [""], ["Jobs", "n"], ["Pages", "n"], ["Errors", "n"], ["Page time", "n"]], rows));
+}
+
+function groups({ error_groups: all }) {
+  if (!all.length) return null;
+  const rows = all.slice(0, 6).map((one) => h("tr", null, h("td", { title: one.url }, `${one.site_name}: ${one.type ?? ""} ${(one.message ?? "").slice(0, 160)}`), h("td", { class: "n" }, count(one.count))));
+  return h("div", null, h("h3", null, "Its errors"), h("table", null, h("tbody", null, rows)));
 }
 
 function showSites({ sites, breakers }) {
@@ -343,7 +378,7 @@ function showEvents({ recent }) {
   heard = [...recent.filter((event) => event.metric !== "queue" && event.metric !== "resources").reverse(), ...heard].slice(0, MOST_EVENTS);
   fill(byId("events").querySelector(".body"), heard.map((event) => {
     const [text, tone] = SAY[event.metric]?.(event) ?? [event.metric.replaceAll("_", " ")];
-    return h("li", { "data-tone": tone || null }, h("time", null, clock(event.time)), h("span", null, event.session_id ?? ""), h("b", null, text));
+    return h("li", { "data-tone": tone || null }, h("time", null, clock(event.time)), h("b", null, text), h("span", null, event.session_id ?? ""));
   }));
   byId("events").hidden = false;
 }
