@@ -97,15 +97,16 @@ class TableLayout:
     def refusal(self, fields: Mapping[str, Value], new: Mapping[str, type]) -> str | None:
         """Why ``fields`` cannot be stored, or None; ``new`` are the types of fields that the table is about to get."""
         for name, value in fields.items():
-            wanted = self.types.get(name) or new.get(name)
-            if wanted is not None and type(value) is not wanted:
+            kind = type(value)
+            wanted = self.types.get(name) or new.get(name, kind)
+            if kind is not wanted:
                 return (
                     f"the field {name} of {self.measurement} holds values of type {wanted.__name__}, "
-                    f"not {type(value).__name__}"
+                    f"not {kind.__name__}"
                 )
-            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            if kind is int and not -(2**63) <= value < 2**63:  # type: ignore[operator]
                 return f"the field {name} of {self.measurement} is out of range: integers have 64 bits"
-            if isinstance(value, float) and value - value != 0.0:
+            if kind is float and value - value != 0.0:  # type: ignore[operator]
                 return f"the field {name} of {self.measurement} is not a finite number"
         return None
 
