@@ -284,7 +284,7 @@ class _Sqlite:
         tables = [
             (batch.tier, name, table.columns(table.layout))
             for batch in flush.batches
-            for name, table in read(batch, self._layouts[batch.tier], NOW)[0].items()
+            for name, table in read(batch, self._layouts[batch.tier], 0)[0].items()
         ]
         self._db.execute("BEGIN IMMEDIATE")
         for tier, name, columns in tables:
@@ -379,11 +379,12 @@ def questions(engine: _Engine) -> Iterator[tuple[str, Callable[[], list[tuple[An
 def measure(name: str, folder: Path, points: int) -> dict[str, Any]:
     """All figures of one engine, in this process."""
     engine: _Engine = _DuckDb(folder) if name == "duckdb" else _Sqlite(folder)
-    rows = spent = 0.0
+    rows = spent = worked = 0.0
     for tier, measurement, columns in chunks(points):
-        begun = time.perf_counter()
+        begun, working = time.perf_counter(), time.process_time()
         engine.load(tier, measurement, columns)
         spent += time.perf_counter() - begun
+        worked += time.process_time() - working
         rows += len(columns["time"])
     begun = time.perf_counter()
     engine.loaded()
@@ -392,6 +393,7 @@ def measure(name: str, folder: Path, points: int) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "points": int(rows),
         "bulk_rows_per_s": round(rows / spent),
+        "bulk_cpu_us_per_row": round(worked / rows * 1e6, 2),
         "bytes_per_point": round(size / rows, 1),
         "rss_mib_after_load": rss_mib(),
         "questions_ms": {},
@@ -399,8 +401,14 @@ def measure(name: str, folder: Path, points: int) -> dict[str, Any]:
     answers: dict[str, int] = {}
     for label, work in questions(engine):
         answers[label] = len(work())
+        worked = time.process_time()
         taken = timed(work, REPEATS)
-        figures["questions_ms"][label] = {"p50": at(0.5, taken), "p95": at(0.95, taken)}
+        worked = (time.process_time() - worked) / REPEATS * 1000
+        figures["questions_ms"][label] = {
+            "p50": at(0.5, taken),
+            "p95": at(0.95, taken),
+            "cpu": round(worked, 2),
+        }
     figures["rows_answered"] = answers
     numbers = iter(range(1, 100_000))
     flushes = [flush_of(next(numbers)) for _ in range(FLUSHES)]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from embedded.layout import TableLayout
 from scrapewatch.line_protocol import Value, decode
-from scrapewatch.measurements import KEEPING
 from scrapewatch.ports import Batch, Rejected
 from scrapewatch.problems import InvalidInput
 
@@ -73,15 +72,14 @@ class IncomingTable:
 
 
 def read(
-    batch: Batch, layouts: Mapping[str, TableLayout], now: int
+    batch: Batch, layouts: Mapping[str, TableLayout], oldest: int
 ) -> tuple[dict[str, IncomingTable], list[Rejected]]:
     """The points of ``batch`` by measurement, and its lines that can never be stored.
 
-    Those are no line protocol, or of another type than the field is stored with, or older than the tier keeps.
+    Those are no line protocol, or of another type than the field is stored with, or older than ``oldest`` (ns).
     """
     tables: dict[str, IncomingTable] = {}
     rejected: list[Rejected] = []
-    oldest = now - KEEPING[batch.tier].retention
     for line, events in zip(batch.lines, batch.events, strict=True):
         try:
             point = decode(line)

@@ -25,10 +25,11 @@ from scrapewatch.measurements import KEEPING, MEASUREMENTS, Tier, fields_in
 from scrapewatch.ports import Flush, Rejected, Table, TimeRange, WriteResult
 from scrapewatch.problems import ConfigurationError, StoreUnavailable
 from scrapewatch.questions import QUESTIONS
-from scrapewatch.time import HOUR, now_ns
+from scrapewatch.time import DAY, HOUR, now_ns
 
 _SQL = Path(__file__).parent / "sql"
 _ROLLUPS = (Tier.FLEET_1M, Tier.FLEET_1H)
+_SET_BY_RETENTION_DAYS = (Tier.SESSIONS, Tier.FLEET_1M)
 _LAYOUT_VERSION = 1
 
 Layouts = dict[tuple[str, Tier], dict[str, TableLayout]]
@@ -46,16 +47,34 @@ class EmbeddedStore:
 
     Any point overwrites the one of the same series and time, field by field, as in InfluxDB; a replayed flush therefore changes
     nothing, and no number of a flush is kept. Reads run beside a write, each on a cursor of its own, and see whole flushes only.
-    ``memory_limit_mb`` bounds what the engine takes beside Python. ``clock`` tells the time in ns.
+    ``memory_limit_mb`` bounds what the engine takes beside Python; ``retention_days`` sets how long the tiers ``sessions`` and
+    ``fleet_1m`` keep points (None: as the registry says); ``clock`` tells the time in ns.
+
+    Each write also deletes what has expired in one table, so that every table has its turn once an hour and no flush waits for all.
 
     Raises:
         ConfigurationError: the file is held by another process, is no database of ours, or was made by a later version.
 
     """
 
-    def __init__(self, path: Path, *, memory_limit_mb: int = 512, clock: Callable[[], int] = now_ns) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        memory_limit_mb: int = 512,
+        retention_days: int | None = None,
+        clock: Callable[[], int] = now_ns,
+    ) -> None:
         self._path = path
         self._clock = clock
+        self._retention = {
+            tier: retention_days * DAY
+            if retention_days and tier in _SET_BY_RETENTION_DAYS
+            else keeping.retention
+            for tier, keeping in KEEPING.items()
+        }
+        self._to_sweep: list[tuple[str, Tier, TableLayout]] = []
+        self._sweep_begun = 0
         self._settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_limit_mb}MB",
             "threads": min(4, os.cpu_count() or 1),
@@ -113,22 +132,17 @@ class EmbeddedStore:
         return points
 
     def expire(self) -> int:
-        """Delete the points that are older than their tier keeps, and say how many; to be called about hourly.
+        """Delete all points that are older than their tier keeps, without waiting for writes to do it; returns how many.
 
         Raises:
             StoreUnavailable: the file cannot be written to.
 
         """
         deleted = 0
-        now = self._clock()
-        for (tenant, tier), tables in list(self._layouts.items()):
-            for layout in list(tables.values()):
-                # The lock is let go after each table, for the flushes that wait.
-                with self._writing, self._translated():
-                    statement = f"DELETE FROM {self._name(tenant, tier, layout)} WHERE time < $oldest"  # noqa: S608
-                    oldest = now - KEEPING[tier].retention
-                    row = self._db.execute(statement, {"oldest": oldest}).fetchone()
-                    deleted += int(row[0]) if row else 0
+        for tenant, tier, layout in self._tables():
+            # The lock is let go after each table, for the flushes that wait.
+            with self._writing, self._translated():
+                deleted += self._expire(tenant, tier, layout)
         return deleted
 
     def ready(self) -> str | None:
@@ -222,11 +236,12 @@ class EmbeddedStore:
 
     def _write(self, flush: Flush) -> WriteResult:
         now = self._clock()
+        self._sweep(now)
         rejected: list[Rejected] = []
         incoming: list[tuple[str, Tier, IncomingTable]] = []
         for batch in flush.batches:
             layouts = self._layouts_of(batch.tenant, batch.tier) if batch.lines else {}
-            tables, refused = read(batch, layouts, now)
+            tables, refused = read(batch, layouts, now - self._retention[batch.tier])
             rejected += refused
             for table in tables.values():
                 self._widen(batch.tenant, batch.tier, table)
@@ -242,6 +257,25 @@ class EmbeddedStore:
                 self._roll_back()
                 raise
         return WriteResult(sum(len(batch.lines) for batch in flush.batches) - len(rejected), rejected)
+
+    def _tables(self) -> list[tuple[str, Tier, TableLayout]]:
+        return [
+            (tenant, tier, layout)
+            for (tenant, tier), tables in list(self._layouts.items())
+            for layout in list(tables.values())
+        ]
+
+    def _expire(self, tenant: str, tier: Tier, layout: TableLayout) -> int:
+        statement = f"DELETE FROM {self._name(tenant, tier, layout)} WHERE time < $oldest"  # noqa: S608
+        row = self._db.execute(statement, {"oldest": self._clock() - self._retention[tier]}).fetchone()
+        return int(row[0]) if row else 0
+
+    def _sweep(self, now: int) -> None:
+        """Expire one table, if it is due."""
+        if not self._to_sweep and now - self._sweep_begun >= HOUR:
+            self._to_sweep, self._sweep_begun = self._tables(), now
+        if self._to_sweep:
+            self._expire(*self._to_sweep.pop())
 
     def _store(self, name: str, layout: TableLayout, columns: Columns) -> None:
         """Insert the rows that are new, and merge those whose series and time the table may hold already."""

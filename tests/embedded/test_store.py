@@ -221,6 +221,28 @@ def test_expired_points_are_deleted_and_the_others_stay(path: Path) -> None:
     store.close()
 
 
+def test_writing_alone_gets_rid_of_expired_points(path: Path) -> None:
+    now = BASE
+    store = EmbeddedStore(path, clock=lambda: now)
+    old = [f"jobs,site=a scraped=1i {BASE - DAY + k}" for k in range(10)]
+    store.write(flush(*old))
+    now += KEEPING[Tier.FLEET].retention
+    for number in range(200):
+        store.write(flush(f"errors,site=a,type=403 count=1i {now}", number=number))
+    assert scraped(store) == 0
+    assert store.expire() == 0
+    store.close()
+
+
+def test_the_days_of_retention_set_what_is_kept(path: Path) -> None:
+    store = EmbeddedStore(path, retention_days=10, clock=lambda: BASE)
+    lines = [f"jobs,site=a scraped=1i {BASE - days * DAY}" for days in (9, 11)]
+    for tier, kept in ((Tier.FLEET, 1), (Tier.FLEET_1M, 1), (Tier.FLEET_1H, 2), (Tier.SESSIONS, 1)):
+        result = store.write(flush(*lines, tier=tier))
+        assert (result.accepted, len(result.rejected)) == (kept, 2 - kept)
+    store.close()
+
+
 def test_readers_see_whole_flushes_while_one_writes(store: EmbeddedStore) -> None:
     store.write(flush(f"jobs,site=a scraped=0i {BASE}"))
     seen: list[int] = []
