@@ -21,7 +21,6 @@ from scrapewatch.problems import ConfigurationError, StoreUnavailable
 Say = Callable[[str], None]
 
 OPERATOR_FILE = "operator.token"
-_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +245,9 @@ class _Admin:
 
     def organisation(self, say: Say) -> str:
         name = self._server.org
-        for org in self._call("GET", "/api/v2/orgs", limit=str(_PAGE)).get("orgs", ()):
-            if name in (org["name"], org["id"]):
-                return str(org["id"])
+        answer = self._server.request("GET", "/api/v2/orgs", self._token, query={"org": name})
+        for org in answer.json().get("orgs", ()):
+            return str(org["id"])
         made = self._call("POST", "/api/v2/orgs", {"name": name})
         say(f"organisation {name}: made")
         return str(made["id"])
@@ -276,7 +275,7 @@ class _Admin:
                 "/api/v2/buckets",
                 {"orgID": org_id, "name": bucket.name, "description": "scrapewatch", "retentionRules": rules},
             )
-            say(f"bucket {bucket.name}: made, {_in_words(bucket.retention, bucket.shard)}")
+            say(f"bucket {bucket.name}: made, keeps {_in_words(bucket.retention, bucket.shard)}")
             return str(made["id"])
         had = _keeping(there)
         if had == (bucket.retention, bucket.shard):
@@ -297,10 +296,10 @@ class _Admin:
                 found.append(f"bucket {bucket.name} is missing, or hidden from this token: {BOOTSTRAP}")
             elif (had := _keeping(there)) != (bucket.retention, bucket.shard):
                 found.append(
-                    f"bucket {bucket.name} {_in_words(*had)}, and not {_in_words(bucket.retention, bucket.shard)}: {BOOTSTRAP}"
+                    f"bucket {bucket.name} keeps {_in_words(*had)}, and not {_in_words(bucket.retention, bucket.shard)}: {BOOTSTRAP}"
                 )
             else:
-                say(f"bucket {bucket.name}: {_in_words(bucket.retention, bucket.shard)}")
+                say(f"bucket {bucket.name}: keeps {_in_words(bucket.retention, bucket.shard)}")
         return found
 
     def token(
@@ -369,4 +368,4 @@ def _in_words(retention: int, shard: int) -> str:
     def days(seconds: int) -> str:
         return f"{seconds / 86_400:g} days"
 
-    return f"keeps {days(retention) if retention else 'everything'} in shard groups of {days(shard)}"
+    return f"{days(retention) if retention else 'everything'} in shard groups of {days(shard)}"

@@ -131,6 +131,8 @@ class Server:
                 said = f"does not know the token for {what}: check INFLUX_TOKEN, or {BOOTSTRAP} and use its tokens"
             case 403:
                 said = f"does not let the token reach {what}: {BOOTSTRAP} and use its tokens"
+            case 400 if "organization" in answer.message:
+                said = f'has no organisation "{self.org}": check INFLUX_ORG'
             case 404:
                 said = f"has no {what} ({answer.message}): check INFLUX_ORG, or {BOOTSTRAP}"
             case 429 | 503:
