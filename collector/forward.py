@@ -170,6 +170,7 @@ class Forwarder:
                     state.rejected[letter.reason[:80]] = state.rejected.get(letter.reason[:80], 0) + 1
                     log.error("the store rejects a point for good", reason=letter.reason, tier=letter.tier)
                 self._spool.passed("series", flush.number, result.rejected)
+                self._persisted["windows"].set()
                 return
             if state.problem != result.kept:
                 log.warning("the series store keeps us waiting", reason=result.kept, flush=flush.number)
@@ -178,9 +179,6 @@ class Forwarder:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _apply_records(self, flush: PersistedFlush) -> None:
-        # History sent under a key is known to the records only once its points are stored: a lost spool then costs nothing.
-        while flush.has_sources and not self._stop.is_set() and not self._spool.series_passed(flush.number):
-            self._stop.wait(0.02)
         self._until_done(
             flush,
             self.records_state,
@@ -207,4 +205,5 @@ class Forwarder:
                 continue
             state.problem = None
             self._spool.passed(sink, flush.number)
+            self._persisted["records"].set()
             return

@@ -66,6 +66,14 @@ class Roller:
             self._hours_at = now
         return done
 
+    def release(self) -> None:
+        """Let another roller begin at once.
+
+        Raises:
+            StoreUnavailable: the records do not answer; the lease ends by itself.
+        """
+        self._records.hold_lease(LEASE, self._holder, 0)
+
     def _compute(self, tenant: str, tier: Tier, group: Sequence[DirtyWindow]) -> bool:
         every = KEEPING[tier].window
         time_range = TimeRange(group[0].start, group[-1].start + every, every)

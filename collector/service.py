@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import threading
 from collections import Counter
@@ -88,6 +89,8 @@ class Collector:
         self.forwarder.stop(drain_for=drain_for)
         for thread in stopping:
             thread.join()
+        with contextlib.suppress(StoreUnavailable):
+            self.roller.release()
         self.spool.close()
 
     # --- accepting

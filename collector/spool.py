@@ -107,7 +107,6 @@ class PersistedFlush:
 
     number: int
     events: int
-    has_sources: bool
     batches: Sequence[Batch]
     changes: Sequence[RecordChanges]
 
@@ -350,20 +349,19 @@ class Spool:
         self._submit(write).result()
 
     def pending(self, sink: str) -> PersistedFlush | None:
-        """The oldest flush that waits for ``sink`` (``series``, ``records`` or ``windows``)."""
+        """The oldest flush that waits for ``sink`` (``series``, ``records`` or ``windows``); None while its turn has not come."""
 
         def read(connection: sqlite3.Connection) -> PersistedFlush | None:
             row = connection.execute(
-                f"SELECT number, events, sources, batches, changes FROM flushes "  # noqa: S608 - a name of ours
-                f"WHERE {_SINKS[sink]} = 0 AND {_READY[sink]} ORDER BY number LIMIT 1"
+                f"SELECT number, events, {_READY[sink]}, batches, changes FROM flushes "  # noqa: S608 - names of ours
+                f"WHERE {_SINKS[sink]} = 0 ORDER BY number LIMIT 1"
             ).fetchone()
-            if row is None:
+            if row is None or not row[2]:
                 return None
-            number, events, sources, batches, changes = row
+            number, events, _, batches, changes = row
             return PersistedFlush(
                 number,
                 events,
-                bool(sources),
                 [
                     Batch(item["tenant"], Tier(item["tier"]), item["lines"], item["events"])
                     for item in orjson.loads(zlib.decompress(batches))
@@ -380,21 +378,6 @@ class Spool:
             )
 
         return self._submit(read).result()
-
-    def series_passed(self, number: int) -> bool:
-        """Whether the series store has passed flush ``number``."""
-        return bool(
-            self._submit(
-                lambda connection: (
-                    _one(
-                        connection,
-                        "SELECT count(*) FROM flushes WHERE number = ? AND series_done = 1",
-                        number,
-                    )
-                    or not _one(connection, "SELECT count(*) FROM flushes WHERE number = ?", number)
-                )
-            ).result()
-        )
 
     def passed(self, sink: str, number: int, rejected: Sequence[Rejected] = ()) -> None:
         """Note that ``sink`` has passed flush ``number``; ``rejected`` become dead letters. Frees what all have passed."""
@@ -586,8 +569,9 @@ class Spool:
 
 
 _SINKS: Final = {"series": "series_done", "records": "records_done", "windows": "windows_done"}
-# A window may be marked for the roller only once the points are there to be rolled up.
-_READY: Final = {"series": "1", "records": "1", "windows": "series_done = 1"}
+# A window may be marked for the roller only once the points are there to be rolled up. History sent under a key is known to the records
+# for good, so only once all else is done: a spool that is lost in between costs nothing, since the history can be sent again.
+_READY: Final = {"series": "1", "records": "sources = 0 OR windows_done = 1", "windows": "series_done = 1"}
 
 
 def _hold(path: Path) -> Any:
