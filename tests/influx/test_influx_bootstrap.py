@@ -182,7 +182,7 @@ def test_no_token_of_a_role_administers(
     Run(influxd, [tenant], tmp_path)
     token = token_file(tmp_path, tenant, role).read_text().strip()
     server = Server(influxd.url, influxd.org)
-    [org] = server.request("GET", "/api/v2/orgs", influxd.token).json()["orgs"]
+    [org] = server.request("GET", "/api/v2/orgs", influxd.token, query={"org": influxd.org}).json()["orgs"]
     body = {
         "orgID": org["id"],
         "name": "more",
