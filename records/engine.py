@@ -61,7 +61,8 @@ def make_engine(url: str) -> Engine:
                 pool_size=10,
                 max_overflow=10,
                 pool_timeout=CONNECT_SECONDS,
-                connect_args={"connect_timeout": CONNECT_SECONDS},
+                # Without prepared statements a pooler may sit between (they would outlive its transactions).
+                connect_args={"connect_timeout": CONNECT_SECONDS, "prepare_threshold": None},
                 **_JSON,
             )
         except ModuleNotFoundError:
@@ -88,9 +89,12 @@ def make_engine(url: str) -> Engine:
 
 def _set_up_postgresql(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.autocommit = True
+    # plan_cache_mode: a plan of PostgreSQL's own check of a foreign key, made while the tables were empty, reads all of a table for
+    # every row, and is kept until the table is next analysed: an import of 50,000 sessions took more than 10 minutes for it.
     connection.execute(
         f"SET timezone TO 'UTC'; SET statement_timeout TO '{STATEMENT_SECONDS}s';"
-        f"SET lock_timeout TO '{BUSY_SECONDS}s'; SET idle_in_transaction_session_timeout TO '60s'"
+        f"SET lock_timeout TO '{BUSY_SECONDS}s'; SET idle_in_transaction_session_timeout TO '60s';"
+        "SET plan_cache_mode TO 'force_custom_plan'"
     )
     connection.autocommit = False
 

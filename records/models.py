@@ -117,6 +117,7 @@ class ScrapeSession(Base):
         Index(None, "tenant", "status", "begun_at", "id"),
         Index(None, "tenant", "source", "begun_at", "id"),
         Index(None, "tenant", "search_term", "begun_at", "id"),
+        Index(None, "tenant", "last_event_at"),
         Index(None, "status", "last_event_at"),
     )
 

@@ -277,7 +277,11 @@ class RecordQueries:
             *(number(columns.status == status) for status in ("completed", "failed", "cancelled")),
         ).where(
             columns.tenant == clean(tenant),
-            or_(columns.status.in_(OPEN), columns.completed_at >= today),
+            # No session ends later than its last event: by that, those of today are found by an index.
+            or_(
+                columns.status.in_(OPEN),
+                and_(columns.last_event_at >= today, columns.completed_at >= today),
+            ),
         )
         with reading(self.engine) as db:
             return Counts(*(int(value) for value in db.execute(query).one()))

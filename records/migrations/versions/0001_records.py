@@ -16,7 +16,6 @@ JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=Tru
 
 
 def upgrade() -> None:
-
     op.create_table(
         "alerts",
         sa.Column("id", ID, autoincrement=True, nullable=False),
@@ -178,6 +177,9 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_scrape_sessions_tenant_begun_at_id"), "scrape_sessions", ["tenant", "begun_at", "id"]
+    )
+    op.create_index(
+        op.f("ix_scrape_sessions_tenant_last_event_at"), "scrape_sessions", ["tenant", "last_event_at"]
     )
     op.create_index(
         op.f("ix_scrape_sessions_tenant_search_term_begun_at_id"),

@@ -12,7 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-
     op.create_table(
         "applied_sources",
         sa.Column("tenant", sa.String(length=64), nullable=False),
