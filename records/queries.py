@@ -299,7 +299,14 @@ class RecordQueries:
         running = select(_SESSIONS.c.session_id).where(
             _SESSIONS.c.tenant == clean(tenant), _SESSIONS.c.status == "running"
         )
-        query = select(_EXECUTIONS).where(
+        told = (
+            columns.session_id,
+            columns.site_name,
+            columns.circuit_breaker_state,
+            columns.circuit_breaker_failures,
+            columns.latest_at,
+        )
+        query = select(*told).where(
             columns.tenant == clean(tenant),
             columns.session_id.in_(running),
             columns.circuit_breaker_state.is_not(None),

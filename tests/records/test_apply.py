@@ -202,6 +202,12 @@ def test_status_follows_the_latest_word_in_whatever_order_it_comes(
     assert rows_of(engine).one()["status"] == status
 
 
+def test_of_two_words_of_the_same_moment_the_last_to_come_counts(records: SqlRecords, engine: Engine) -> None:
+    for number, state in enumerate(["failed", "completed", "cancelled"], start=1):
+        records.apply(0, number, changes(session(seconds=8, state=state)))
+    assert rows_of(engine).one()["status"] == "cancelled"
+
+
 def test_totals_are_the_greater_of_seen_and_reported(records: SqlRecords, engine: Engine) -> None:
     records.apply(
         0,
