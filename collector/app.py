@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector as PrometheusCollector
 from pydantic import BaseModel, Field, TypeAdapter
 
 from collector.ingest import (
@@ -18,6 +21,7 @@ from collector.ingest import (
     parse,
     unpack,
 )
+from collector.metrics import metric_families
 from collector.service import Collector
 from scrapewatch import events
 from scrapewatch.http import problem, problem_responses
@@ -123,6 +127,46 @@ def build_router(
             openapi_extra={"requestBody": _request_body()} if shown else None,
         )
     return router
+
+
+def build_probe_router(collector: Collector) -> APIRouter:
+    """``/healthz``, ``/readyz`` and ``/metrics`` for a collector in a process of its own."""
+    router = APIRouter(tags=["probes"])
+    registry = CollectorRegistry()
+    registry.register(_Metrics(collector))
+
+    @router.get("/healthz", summary="Whether the process lives")
+    async def live() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get(
+        "/readyz",
+        summary="Whether events are accepted and reach the stores",
+        responses=problem_responses(503),
+    )
+    async def ready() -> Response:
+        status, problems = await asyncio.to_thread(collector.status)
+        if problems:
+            detail = "; ".join(problems)
+            return problem(503, "Not ready", detail, kind="not-ready", spooled=status.spooled)
+        return Response(b'{"status":"ready"}', media_type="application/json")
+
+    @router.get("/metrics", summary="Metrics for Prometheus")
+    async def metrics() -> Response:
+        return Response(await asyncio.to_thread(generate_latest, registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+class _Metrics(PrometheusCollector):
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    def collect(self) -> Iterable[Metric]:
+        return metric_families(self._collector)
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
 
 
 def _request_body() -> dict[str, Any]:

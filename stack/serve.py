@@ -8,25 +8,29 @@ import ipaddress
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from records.queries import RecordQueries
 
 import api.access
 import api.app
 import collector.app
 import collector.metrics
 from collector.service import Collector
+from records.queries import RecordQueries
 from scrapewatch import __version__
+from scrapewatch.client import Client
 from scrapewatch.http import install
 from scrapewatch.live import Hub, MemoryHub
 from scrapewatch.ports import SeriesStore
 from scrapewatch.problems import ConfigurationError
 from scrapewatch.settings import Settings
 from stack.stores import open_records, open_series
+
+if TYPE_CHECKING:
+    from scrapewatch.live_redis import RedisHub
 
 log = structlog.get_logger(__name__)
 
@@ -92,19 +96,26 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
     stores.callback(series.close)
     records = open_records(settings)
     stores.callback(records.close)
-    hub: Hub = MemoryHub()
-    collecting = Collector(settings, series, records, hub) if COLLECTOR in parts else None
     runs: list[Callable[[], contextlib.AbstractAsyncContextManager[Any]]] = []
+    hub: Hub = MemoryHub()
+    if settings.redis_url is not None:
+        hub = shared = _redis_hub(settings.redis_url.get_secret_value())
+        runs.append(lambda: shared.running(publishing=COLLECTOR in parts, listening=API in parts))
+    collecting = Collector(settings, series, records, hub) if COLLECTOR in parts else None
     app = FastAPI(
         title="scrapewatch",
         version=__version__,
         summary="Monitoring for scraping teams: no acknowledged event is lost or counted twice.",
+        openapi_tags=[{"name": "ingest", "description": "Events in."}, *api.app.TAGS],
         lifespan=lambda _: _life(runs),
     )
     install(app, settings)
     if collecting is not None:
         app.include_router(collector.app.build_router(collecting, settings, api.access.tenant_of))
         runs.append(lambda: _collect(collecting))
+        _describe_events(app)
+        if API not in parts:
+            app.include_router(collector.app.build_probe_router(collecting))
     if API in parts:
         services = _services(settings, series, RecordQueries(records.engine), hub, collecting)
         app.include_router(api.app.build_router(services))
@@ -113,12 +124,39 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
     return app
 
 
+def _describe_events(app: FastAPI) -> None:
+    """Give the OpenAPI document the schemas of the events, which the route of the collector reads by itself."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        document["components"]["schemas"].update(collector.app.event_schemas())
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _redis_hub(url: str) -> RedisHub:
+    try:
+        from scrapewatch.live_redis import RedisHub
+    except ImportError as error:
+        raise ConfigurationError(
+            "SCRAPEWATCH_REDIS_URL needs the extra redis: pip install 'scrapewatch[redis]'"
+        ) from error
+    return RedisHub(url)
+
+
 def _services(
     settings: Settings, series: SeriesStore, records: RecordQueries, hub: Hub, collecting: Collector | None
 ) -> api.app.ApiServices:
     async def report(events: Sequence[dict[str, Any]]) -> None:
         if collecting is not None:
             await asyncio.to_thread(collecting.report, events)
+        elif settings.collector_url is not None:
+            # A check that does not get through is worth nothing later: the next one comes in seconds.
+            with contextlib.suppress(ConnectionError):
+                client = Client(settings.collector_url, timeout=3.0, give_up_after=3.0)
+                await asyncio.to_thread(client.send, events)
 
     return api.app.ApiServices(
         settings=settings,

@@ -7,10 +7,10 @@ Where each count comes from, exactly:
 - statuses: `downloader/response_status_count/N`. Scrapy counts there what the network answered, also redirects that it followed
   and answers that it asked for again, which never became pages. Those are events of their own, `custom` with the name
   `responses_without_page`, so that both counts stay exact: pages of a status and these add up to the dump's count.
-- errors: HTTP statuses from 400 on, under their number, but for robots.txt only from 500 on; `downloader/exception_type_count/*` as timeout, proxy, network or other;
-  `spider_exceptions/*` as parsing (`spider_exceptions/count` of newer versions is their sum). `IgnoreRequest` is a request that
-  was not made, such as one that robots.txt forbids, and no error. `retry/*`, `httperror/*` and `robotstxt/*` tell of the same
-  failures again and are not added.
+- errors: HTTP statuses from 400 on, under their number, but for robots.txt only from 500 on;
+  `downloader/exception_type_count/*` as timeout, proxy, network or other; `spider_exceptions/*` as parsing
+  (`spider_exceptions/count` of newer versions is their sum). `IgnoreRequest` is a request that was not made, such as one that
+  robots.txt forbids, and no error. `retry/*`, `httperror/*` and `robotstxt/*` tell of the same failures again and are not added.
 
 When: LogStats lines say how many pages and items there were by then, so what was gained since the line before is put at the line's
 time, and the rest at the finish; lines that say more than the dump are cut to it. Statuses are known in total only: each step

@@ -49,7 +49,7 @@ def reported(totals: dict[str, Totals]) -> Figures:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
+        while not condition():
             await asyncio.sleep(0.01)
 
 

@@ -1,0 +1,62 @@
+"""A real Redis on a free port, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+
+def find_redis() -> Path | None:
+    """Where ``redis-server`` is."""
+    found = shutil.which("redis-server")
+    return Path(found) if found else None
+
+
+class Redis:
+    """A server that keeps nothing; ``url`` is where it listens."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = int(free.getsockname()[1])
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Redis:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        binary = find_redis()
+        assert binary is not None
+        self._process = subprocess.Popen(
+            [binary, "--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            cwd=tempfile.gettempdir(),
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self._port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "redis-server does not come up"
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
