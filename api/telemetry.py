@@ -68,7 +68,7 @@ class Telemetry:
         return generate_latest(self._registry)
 
     def route_class(self) -> type[APIRoute]:
-        """A class of routes whose answers are counted and timed, by the route's template and not by what was asked."""
+        """A class of routes whose answers are counted and timed, by the route's template (without its version), not by what was asked."""
         requests, seconds = self._requests, self._seconds
 
         class MeasuredRoute(APIRoute):

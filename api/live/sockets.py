@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+import anyio
 import orjson
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
@@ -30,7 +30,7 @@ class Line:
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
-        self._sending = asyncio.Lock()
+        self._sending = anyio.Lock()
 
     async def send(self, text: str) -> None:
         """Send ``text``.
@@ -39,8 +39,9 @@ class Line:
             TimeoutError: the client did not take it.
             WebSocketDisconnect: it is gone.
         """
-        async with asyncio.timeout(SEND_SECONDS), self._sending:
-            await self._websocket.send_text(text)
+        with anyio.fail_after(SEND_SECONDS):
+            async with self._sending:
+                await self._websocket.send_text(text)
 
     async def read(self) -> None:
         """Answer pings until the client is gone; all else that it says is passed over."""
@@ -80,18 +81,19 @@ async def serve(
                 async for text in texts:
                     await line.send(text)
 
-        tasks = [asyncio.create_task(line.read()), asyncio.create_task(write())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, TimeoutError):
-                connections.dropped_clients += 1
-            elif isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
-                raise end
+        async with anyio.create_task_group() as group:
+
+            async def until_it_ends(run: Callable[[], Awaitable[None]]) -> None:
+                try:
+                    await run()
+                except TimeoutError:
+                    connections.dropped_clients += 1
+                except WebSocketDisconnect:
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(until_it_ends, line.read)
+            group.start_soon(until_it_ends, write)
 
 
 def build_router(services: ApiServices) -> APIRouter:

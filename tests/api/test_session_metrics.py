@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns, to_rfc3339
-from tests.api.conftest import BASE, Stack, event
+from tests.api.stacks import BASE, Stack, event
 
 EVERY = {"1m": MINUTE, "5m": 5 * MINUTE, "1h": HOUR, "1d": DAY}
 
@@ -52,6 +52,10 @@ def crawl(start: int, *, seed: int, steps: int = 250) -> list[dict[str, Any]]:
     return found
 
 
+def of(events: Sequence[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
+    return [found["value"] for found in events if found["metric"] == metric]
+
+
 def by_hand(events: Sequence[dict[str, Any]], every: int) -> dict[str, dict[str, Any]]:
     """The same figures, said again from the events."""
     windows: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -60,8 +64,7 @@ def by_hand(events: Sequence[dict[str, Any]], every: int) -> dict[str, dict[str,
     answer = {}
     for start in range(min(windows), max(windows) + 1, every):
         inside = windows.get(start, [])
-        of = lambda metric, inside=inside: [e["value"] for e in inside if e["metric"] == metric]  # noqa: E731
-        pages, errors = of("page_processed"), of("error_occurred")
+        pages, errors = of(inside, "page_processed"), of(inside, "error_occurred")
         times: defaultdict[str, list[float]] = defaultdict(list)
         seen, good, bad = Counter[str](), Counter[str](), Counter[str]()
         for value in pages:
@@ -71,14 +74,14 @@ def by_hand(events: Sequence[dict[str, Any]], every: int) -> dict[str, dict[str,
         for value in errors:
             bad[value["site"]] += 1
         depths: defaultdict[str, list[int]] = defaultdict(list)
-        for value in of("queue"):
+        for value in of(inside, "queue"):
             depths[value["site"]].append(value["depth"])
         answer[to_rfc3339(start)] = {
-            "jobs_per_minute": sum(value["count"] for value in of("job_scraped")) / (every / MINUTE),
+            "jobs_per_minute": sum(value["count"] for value in of(inside, "job_scraped")) / (every / MINUTE),
             "queue_depth": sum(max(found) for found in depths.values()) if depths else None,
             "active_scrapers": 2 * len(depths) if depths else None,
-            "memory_usage_mb": max((value["memory_mb"] for value in of("resources")), default=None),
-            "cpu_usage_percent": 12.5 if of("resources") else None,
+            "memory_usage_mb": max((value["memory_mb"] for value in of(inside, "resources")), default=None),
+            "cpu_usage_percent": 12.5 if of(inside, "resources") else None,
             "site_response_times": {site: sum(found) / len(found) for site, found in times.items()},
             "site_success_rates": {
                 site: good[site] / (good[site] + max(seen[site] - good[site], bad[site]))

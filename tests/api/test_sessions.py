@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from api.patience import Patience
 from scrapewatch.problems import StoreUnavailable
 from scrapewatch.time import MINUTE, SECOND, now_ns, to_rfc3339
-from tests.api.conftest import Stack, event
+from tests.api.stacks import Stack, event
 
 SESSIONS = "/api/v1/monitoring/sessions"
 

@@ -1,0 +1,125 @@
+"""The API on real parts: records on SQLite, points in the embedded store, the hub of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import ApiServices, background, build_router
+from api.live.protocol import DroppingProtocol
+from collector.fold import Memory, Request, fold
+from embedded.store import EmbeddedStore
+from records.migrate import upgrade
+from records.queries import RecordQueries
+from records.store import SqlRecords
+from scrapewatch.events import validate
+from scrapewatch.http import install
+from scrapewatch.live import MemoryHub
+from scrapewatch.ports import Flush
+from scrapewatch.settings import Settings
+from scrapewatch.time import now_ns
+
+BASE = "http://127.0.0.1:8000"
+
+
+def event(
+    metric: str,
+    value: Mapping[str, Any] | None = None,
+    *,
+    time: int | None = None,
+    session: str | None = "s1",
+) -> dict[str, Any]:
+    """A valid event at ``time`` (ns; default now)."""
+    found = validate({"session_id": session, "metric": metric, "value": dict(value or {})})
+    found["time"] = now_ns() if time is None else time
+    return found
+
+
+@dataclass
+class Stack:
+    """An API with its stores; events come in as a collector would bring them."""
+
+    app: FastAPI
+    services: ApiServices
+    series: EmbeddedStore
+    records: SqlRecords
+    hub: MemoryHub
+    reported: list[dict[str, Any]]
+    problems: list[str]
+    flushes: int = 0
+    memory: Memory = field(default_factory=dict)
+
+    def store(self, events: Sequence[Mapping[str, Any]], *, source: str | None = None) -> None:
+        """Bring ``events`` to both stores."""
+        self.flushes += 1
+        request = Request("default", source, now_ns(), events)
+        folded = fold([request], self.memory, collector_no=1, number=self.flushes)
+        self.memory |= folded.memory
+        written = self.series.write(Flush(1, self.flushes, folded.batches))
+        assert written.kept is None and not written.rejected
+        assert self.records.apply(1, self.flushes, folded.changes)
+
+    def publish(self, events: Sequence[Mapping[str, Any]], *, tenant: str = "default") -> None:
+        """Tell the hub; belongs to the loop's thread."""
+        self.hub.publish([{"tenant": tenant, **found} for found in events])
+
+
+def make_stack(folder: Path, **settings: Any) -> Stack:
+    """An API on stores in ``folder``; its checks and live feed run once its application does."""
+    series = EmbeddedStore(folder / "series.duckdb")
+    records = SqlRecords(f"sqlite:///{folder / 'records.sqlite'}")
+    upgrade(records.engine)
+    hub = MemoryHub()
+    reported: list[dict[str, Any]] = []
+    problems: list[str] = []
+
+    async def report(events: Sequence[dict[str, Any]]) -> None:
+        reported.extend(events)
+
+    async def status() -> dict[str, Any]:
+        return {"problems": problems}
+
+    chosen = Settings(
+        data_dir=folder, **{"check_interval": 3600.0, "real_time_update_interval": 0.2, **settings}
+    )
+    services = ApiServices(chosen, series, RecordQueries(records.engine), hub, report, status)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> Any:
+        app.state.loop = asyncio.get_running_loop()
+        async with background(services):
+            yield
+
+    app = FastAPI(lifespan=life, docs_url=None, redoc_url=None)
+    install(app, chosen)
+    app.include_router(build_router(services))
+    return Stack(app, services, series, records, hub, reported, problems)
+
+
+class Served:
+    """An application on a real port, in a thread with its own loop."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws=DroppingProtocol, lifespan="on")
+        )
+        self._thread = threading.Thread(target=self._server.run)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive(), "the server did not start"
+            threading.Event().wait(0.01)
+        return f"127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
