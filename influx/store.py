@@ -127,7 +127,8 @@ class InfluxStore:
     ) -> Table:
         """The rows of a question, from ``influx/flux/<question>.flux``; see :meth:`scrapewatch.ports.SeriesStore.ask`.
 
-        A result of the file's that is named after a column fills it; any other fills the columns that its ``_field`` names.
+        A result of the file's that is named after a column fills it; any other fills the columns that its ``_field`` names, with or
+        without the ``_max`` that the rollups give to the maxima of gauges.
 
         Raises:
             StoreUnavailable: the store does not answer, or not this.
@@ -157,6 +158,8 @@ class InfluxStore:
                     for place, part in zip(key_places, key, strict=True):
                         cells[place] = part
                 column = row[field_at] if by_field else name
+                if column not in readers:
+                    column = column.removesuffix("_max")
                 place = places[column]
                 value = readers[column](row[value_at])
                 # Only maxima come by series, several to a cell.
@@ -185,6 +188,7 @@ class InfluxStore:
         parameters: dict[str, Literal] = {
             "measurement": measurement,
             "columns": ["_time", "_field", "_value", *tags],
+            "series": ["_field", *known.tag_names(tier)],
             "sums": fields_of(Fold.SUM),
             "maxima": fields_of(Fold.MAX),
             "means": fields_of(Fold.GAUGE),
@@ -192,7 +196,8 @@ class InfluxStore:
             "lasts": fields_of(Fold.STATE),
             "worsts": fields_of(Fold.STATE, with_maximum=True),
         }
-        answer = self._query("windows", parameters, time_range, tier=tier, tenant=tenant)
+        file = "windows_of_sessions" if tier is Tier.SESSIONS else "windows"
+        answer = self._query(file, parameters, time_range, tier=tier, tenant=tenant)
         points: dict[tuple[Any, ...], dict[str, Any]] = {}
         latest: dict[tuple[Any, ...], int] = {}
         added = {"sums", "means", "tops"} if tier is Tier.SESSIONS else {"sums"}

@@ -25,7 +25,7 @@ DAY_BY_HOUR = TimeRange(BASE, BASE + DAY, HOUR)
 
 
 def test_every_question_has_its_file_and_every_file_its_question() -> None:
-    assert {path.stem for path in FLUX.glob("*.flux")} == {*QUESTIONS, "windows"}
+    assert {path.stem for path in FLUX.glob("*.flux")} == {*QUESTIONS, "windows", "windows_of_sessions"}
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
