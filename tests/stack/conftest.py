@@ -17,10 +17,12 @@ from tests.records.conftest import postgres as postgres
 
 @dataclass(frozen=True)
 class Stores:
-    """The settings of a pair of stores, as environment variables."""
+    """The settings of a pair of stores, as environment variables; ``influxd`` and ``postgres`` are the servers behind it."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    influxd: Influxd | None = None
+    postgres: Postgres | None = None
 
     def settings(self) -> Settings:
         """The same as settings."""
@@ -48,5 +50,7 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
                 "INFLUX_TOKEN": tokens["default"],
                 "DATABASE_URL": url,
             },
+            fresh,
+            server,
         )
     server.drop(url)
