@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import structlog
 
-from api.live.activity import STEP, Activity, Counts
+from api.live.activity import STEP, Activity, Breaker, Counts
 from api.patience import Patience
 from scrapewatch.answers import ask
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore, TimeRange
@@ -28,6 +28,7 @@ CHECK_SECONDS = 5.0
 UPTIME_EVERY = 60.0
 
 TRAFFIC = 5 * MINUTE
+BREAKER_TOLD = HOUR
 ENOUGH = 3
 # A site is judged by at least so many attempts of the last minutes.
 GOOD, BAD = 0.9, 0.5
@@ -278,16 +279,18 @@ def judge_sites(activity: Activity, now: int) -> dict[str, Finding]:
     traffic = activity.sites(stop - TRAFFIC, stop)
     for site in activity.breakers:
         traffic.setdefault(site, Counts())
-    return {site: _judge_site(site, counts, activity) for site, counts in traffic.items()}
+    return {site: _judge_site(counts, activity.breakers.get(site), now) for site, counts in traffic.items()}
 
 
-def _judge_site(site: str, counts: Counts, activity: Activity) -> Finding:
+def _judge_site(counts: Counts, breaker: Breaker | None, now: int) -> Finding:
     minutes = TRAFFIC // MINUTE
     share, attempts, mean = counts.success, counts.attempts, counts.mean_duration
-    breaker = activity.breakers.get(site)
-    if breaker is not None and breaker.state == "open":
+    judged = share is not None and attempts >= ENOUGH
+    # A breaker is one session's, which may be gone: later traffic knows better.
+    told = breaker is not None and now - breaker.time <= (TRAFFIC if judged else BREAKER_TOLD)
+    if told and breaker is not None and breaker.state == "open":
         return Finding(Status.DOWN, "its circuit breaker is open", mean)
-    if share is None or attempts < ENOUGH:
+    if share is None or not judged:
         return Finding(Status.UNKNOWN, f"too little traffic in {minutes} minutes to judge it")
     what = f"{attempts - counts.ok} of {attempts} attempts failed in {minutes} minutes"
     if counts.blocked:
@@ -296,7 +299,7 @@ def _judge_site(site: str, counts: Counts, activity: Activity) -> Finding:
         return Finding(Status.DOWN, what, mean)
     if share < GOOD:
         return Finding(Status.DEGRADED, what, mean)
-    if breaker is not None and breaker.state == "half_open":
+    if told and breaker is not None and breaker.state == "half_open":
         return Finding(Status.DEGRADED, "its circuit breaker is half open", mean)
     return Finding(Status.UP, None, mean)
 

@@ -387,6 +387,7 @@ function showSystem(message) {
   latest = message;
   const nothing = message.sessions !== null && message.sessions.length === 0 && message.last_event === null;
   byId("empty").hidden = !nothing;
+  byId("cards").toggleAttribute("data-empty", nothing);
   for (const id of ["throughput", "errors", "sessions", "sites"]) byId(id).hidden = nothing;
   byId("figures").hidden = nothing;
   byId("events").hidden = !heard.length;
@@ -437,7 +438,19 @@ function connect() {
 function tell(what = "reconnecting") {
   if (shownAt === null) return say("reconnecting", `${what}…`);
   const old = Date.now() - shownAt > silence;
+  if (old) headlineStale();
   return say(old ? "stale" : "reconnecting", old ? `stale since ${clock(shownAt)}` : `${what}…`);
+}
+
+/** What was well then may not be now. */
+function headlineStale() {
+  const section = byId("headline");
+  if (section.dataset.text === "stale") return;
+  section.dataset.text = "stale";
+  section.dataset.status = "down";
+  section.querySelector("h1").textContent = "scrapewatch does not answer";
+  fill(section.querySelector("ul"), h("li", null, `what is shown is of ${clock(shownAt)}; this page goes on by itself once it answers again`));
+  document.title = "■ scrapewatch";
 }
 
 // A connection may die without a word: what is silent for too long is closed, which leads to a new one.

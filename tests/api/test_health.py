@@ -178,6 +178,14 @@ def test_a_site_whose_breaker_is_open_is_down() -> None:
     assert judge_sites(activity, now)["indeed"].status is Status.DOWN
 
 
+def test_good_traffic_outweighs_an_old_word_of_a_breaker() -> None:
+    now, activity = now_ns(), Activity()
+    activity.see_breaker("indeed", "open", 5, now - 10 * MINUTE)
+    assert judge_sites(activity, now)["indeed"].status is Status.DOWN, "nothing says otherwise"
+    activity.see(pages("indeed", 9, 0, at=now), now)
+    assert judge_sites(activity, now)["indeed"].status is Status.UP
+
+
 def test_traffic_of_long_ago_judges_nothing() -> None:
     now, activity = now_ns(), Activity()
     activity.see(pages("indeed", 0, 9, at=now - 6 * MINUTE), now)
