@@ -6,7 +6,7 @@ SHELL := bash
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 
-PYTHON := .venv/bin/python
+PY := .venv/bin/python
 UV := .venv/bin/uv
 
 # Two halves of one .venv: what runs the product, so that a newcomer waits for no more than that, and what tests it.
@@ -23,18 +23,18 @@ demo: $(SERVER)  ## run it and let a demo crawl report; LOGS=folder imports Scra
 	.venv/bin/scrapewatch demo $(if $(LOGS),--logs "$(LOGS)") $(ARGS)
 
 test: $(DEV)  ## run the tests; ARGS="-k name" for some
-	$(PYTHON) -m pytest $(ARGS)
+	$(PY) -m pytest $(ARGS)
 
 check: $(DEV)  ## check format, lint, types and generated documentation
-	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m mypy
-	$(PYTHON) -m stack.docs --check
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m stack.docs --check
 
 bench: $(patsubst bench/%.py,bench-%,$(filter-out bench/_%,$(wildcard bench/*.py)))  ## run all benchmarks
 
 bench-%: $(DEV)  ## run one, such as bench-collector
-	$(PYTHON) -m bench.$* $(ARGS)
+	$(PY) -m bench.$* $(ARGS)
 
 influxd:  ## find or build the InfluxDB that the tests run on
 	@bash tools/influxd/build.sh
@@ -43,16 +43,16 @@ stack:  ## run all parts as containers
 	@bash tools/stack.sh $(ARGS)
 
 docs: $(DEV)  ## write the generated documentation
-	$(PYTHON) -m stack.docs
+	$(PY) -m stack.docs
 
 COMPILE = $(UV) pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock"
 $(UV): $(DEV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
 
 lock: $(UV)  ## pin the newest dependencies that pyproject.toml allows (ARGS=--upgrade) or those it newly names
 	$(COMPILE) $(ARGS) --extra dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) $(ARGS) --extra server --extra postgres --extra redis -c requirements/dev.txt pyproject.toml -o requirements/server.txt
-	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
+	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
 		$(COMPILE) $(ARGS) -c requirements/dev.txt - -o requirements/build.txt
 
 clean:  ## remove what was set up and cached here, but no data
