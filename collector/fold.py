@@ -22,6 +22,7 @@ from scrapewatch.measurements import (
     MEASUREMENTS,
     Fold,
     Tier,
+    retention,
 )
 from scrapewatch.ports import Batch, RecordChanges, RowChange
 from scrapewatch.time import HOUR, MINUTE, SECOND, window_start
@@ -76,11 +77,19 @@ class _Cell:
     latest_events: int = 0
 
 
-def fold(requests: Sequence[Request], memory: Memory, *, collector_no: int, number: int) -> Folded:
+def fold(
+    requests: Sequence[Request],
+    memory: Memory,
+    *,
+    collector_no: int,
+    number: int,
+    retention_days: int | None = None,
+) -> Folded:
     """Fold ``requests`` into flush ``number`` of collector ``collector_no``.
 
     ``memory`` has the entries of the sessions in ``requests``; it is not changed. Events of a flush with the same series and second
-    become one point at the second plus a stamp that no other flush or collector has.
+    become one point at the second plus a stamp that no other flush or collector has. ``retention_days`` is METRICS_RETENTION_DAYS:
+    history goes to no tier that would drop it.
     """
     changed: Memory = {}
     groups: dict[tuple[str, str | None], _Group] = {}
@@ -95,7 +104,7 @@ def fold(requests: Sequence[Request], memory: Memory, *, collector_no: int, numb
                 if request.source is None
                 else _source_stamp(request.tenant, request.source)
             )
-            group = groups[key] = _Group(request.tenant, request.source, known, stamp)
+            group = groups[key] = _Group(request.tenant, request.source, known, stamp, retention_days)
         for event in request.events:
             group.take(event, request.received_at)
     lines: dict[tuple[str, Tier], tuple[list[str], list[int]]] = {}
@@ -131,12 +140,14 @@ def _source_stamp(tenant: str, source: str) -> Callable[[int, int], int]:
     return stamp
 
 
-def tiers_of(age: int) -> tuple[Tier, ...]:
+def tiers_of(age: int, retention_days: int | None = None) -> tuple[Tier, ...]:
     """Where an event of ``age`` (ns, when it came) goes: live to the fine tiers, history to those that still keep its age."""
     if age <= LIVE_AGE:
         return (Tier.FLEET, Tier.SESSIONS)
     return tuple(
-        tier for tier in (Tier.FLEET_1M, Tier.FLEET_1H, Tier.SESSIONS) if age < KEEPING[tier].retention
+        tier
+        for tier in (Tier.FLEET_1M, Tier.FLEET_1H, Tier.SESSIONS)
+        if age < retention(tier, retention_days)
     )
 
 
@@ -144,13 +155,19 @@ class _Group:
     """The events of one tenant and source in a flush."""
 
     def __init__(
-        self, tenant: str, source: str | None, memory: Memory, stamp: Callable[[int, int], int]
+        self,
+        tenant: str,
+        source: str | None,
+        memory: Memory,
+        stamp: Callable[[int, int], int],
+        retention_days: int | None,
     ) -> None:
         self.tenant = tenant
         self.source = source
         self.remembered: Memory = {}
         self._memory = memory
         self._stamp = stamp
+        self._retention_days = retention_days
         self._cells: dict[tuple[Tier, str, tuple[tuple[str, str], ...], int], _Cell] = {}
         self._rows: dict[tuple[str, tuple[Any, ...]], RowChange] = {}
         self._windows: dict[Tier, set[int]] = {}
@@ -158,7 +175,7 @@ class _Group:
     def take(self, event: Event, received_at: int) -> None:
         """Add what ``event`` contributes."""
         time: int = event["time"]
-        _Contribution(self, event, time, tiers_of(received_at - time)).make()
+        _Contribution(self, event, time, tiers_of(received_at - time, self._retention_days)).make()
 
     def remember(self, session_id: str) -> dict[str, list[Any]]:
         """What is known of the sites of a session; may be changed."""

@@ -51,16 +51,25 @@ class Forwarder:
         records: the store of records.
         collector_no: the number leased to the spool.
         interval: seconds between flushes.
+        retention_days: METRICS_RETENTION_DAYS.
     """
 
     def __init__(
-        self, spool: Spool, series: SeriesStore, records: RecordStore, *, collector_no: int, interval: float
+        self,
+        spool: Spool,
+        series: SeriesStore,
+        records: RecordStore,
+        *,
+        collector_no: int,
+        interval: float,
+        retention_days: int | None = None,
     ) -> None:
         self._spool = spool
         self._series = series
         self._records = records
         self._collector_no = collector_no
         self._interval = interval
+        self._retention_days = retention_days
         self.fault: str | None = None
         self._stop = threading.Event()
         self._drain = threading.Event()
@@ -117,6 +126,7 @@ class Forwarder:
             self._spool.memory(sorted(sessions)),
             collector_no=self._collector_no,
             number=number,
+            retention_days=self._retention_days,
         )
         self._spool.persist(number, found, folded)
         for event in self._persisted.values():

@@ -60,7 +60,12 @@ class Collector:
             self.spool.close()
             raise
         self.forwarder = Forwarder(
-            self.spool, series, records, collector_no=self.number, interval=settings.flush_interval
+            self.spool,
+            series,
+            records,
+            collector_no=self.number,
+            interval=settings.flush_interval,
+            retention_days=settings.metrics_retention_days,
         )
         self.roller = Roller(series, records, holder=self.spool.id)
         self._periodic = [

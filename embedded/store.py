@@ -21,15 +21,14 @@ from embedded.incoming import Columns, IncomingTable, read
 from embedded.layout import TableLayout, identifier, schema_name
 from embedded.rollup import windows_sql
 from scrapewatch.line_protocol import Point
-from scrapewatch.measurements import KEEPING, MEASUREMENTS, Tier, fields_in
+from scrapewatch.measurements import MEASUREMENTS, Tier, fields_in, retention
 from scrapewatch.ports import Flush, Rejected, Table, TimeRange, WriteResult
 from scrapewatch.problems import ConfigurationError, StoreUnavailable
 from scrapewatch.questions import QUESTIONS
-from scrapewatch.time import DAY, HOUR, now_ns
+from scrapewatch.time import HOUR, now_ns
 
 _SQL = Path(__file__).parent / "sql"
 _ROLLUPS = (Tier.FLEET_1M, Tier.FLEET_1H)
-_SET_BY_RETENTION_DAYS = (Tier.SESSIONS, Tier.FLEET_1M)
 _LAYOUT_VERSION = 1
 
 Layouts = dict[tuple[str, Tier], dict[str, TableLayout]]
@@ -67,12 +66,7 @@ class EmbeddedStore:
     ) -> None:
         self._path = path
         self._clock = clock
-        self._retention = {
-            tier: retention_days * DAY
-            if retention_days and tier in _SET_BY_RETENTION_DAYS
-            else keeping.retention
-            for tier, keeping in KEEPING.items()
-        }
+        self._retention = {tier: retention(tier, retention_days) for tier in Tier}
         self._to_sweep: list[tuple[str, Tier, TableLayout]] = []
         self._sweep_begun = 0
         self._settings: dict[str, str | bool | int | float | list[str]] = {

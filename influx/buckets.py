@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scrapewatch.measurements import KEEPING, Tier
+from scrapewatch.measurements import KEEPING, Tier, retention
 from scrapewatch.ports import DEFAULT_TENANT
-from scrapewatch.time import DAY, SECOND
-
-SET_BY_RETENTION_DAYS = (Tier.SESSIONS, Tier.FLEET_1M)
-"""The tiers whose retention METRICS_RETENTION_DAYS sets; the others' follow from how rollups are made."""
+from scrapewatch.time import SECOND
 
 
 def bucket_name(tenant: str, tier: Tier) -> str:
@@ -33,9 +30,8 @@ def wanted(tenant: str, retention_days: int | None = None) -> list[Bucket]:
     """The buckets of ``tenant``, with METRICS_RETENTION_DAYS (None: as the registry says)."""
     found = []
     for tier, keeping in KEEPING.items():
-        days = retention_days if tier in SET_BY_RETENTION_DAYS else None
-        retention = keeping.retention if days is None else days * DAY
+        kept = retention(tier, retention_days)
         # InfluxDB refuses a shard group longer than the retention.
-        shard = min(keeping.shard, retention)
-        found.append(Bucket(bucket_name(tenant, tier), retention // SECOND, shard // SECOND))
+        shard = min(keeping.shard, kept)
+        found.append(Bucket(bucket_name(tenant, tier), kept // SECOND, shard // SECOND))
     return found

@@ -43,6 +43,16 @@ KEEPING = MappingProxyType(
     }
 )
 
+_SET_BY_RETENTION_DAYS = (Tier.FLEET_1M, Tier.SESSIONS)
+
+
+def retention(tier: Tier, days: int | None = None) -> int:
+    """How long ``tier`` keeps points (ns): ``days`` is METRICS_RETENTION_DAYS, which some tiers follow; None: as the registry says."""
+    if days is not None and tier in _SET_BY_RETENTION_DAYS:
+        return days * DAY
+    return KEEPING[tier].retention
+
+
 LIVE_AGE = 7 * DAY
 """An event older than this is history: it needs ``backfill=true`` and goes straight to the rollups."""
 

@@ -86,7 +86,7 @@ class Settings(BaseModel):
 
     dashboard_enabled: bool = Field(True, description="Serve the live page at /.")
     metrics_retention_days: int = Field(
-        90, ge=1, le=3650, description="Days that session points, one-minute rollups and records are kept."
+        90, ge=1, le=3650, description="Days that points of sessions and one-minute rollups are kept."
     )
     alert_channels: Names = Field(
         (), description="Channels that alerts go to, by commas: email, slack, telegram."

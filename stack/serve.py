@@ -18,6 +18,7 @@ import api.access
 import api.app
 import collector.app
 import collector.metrics
+from api.live.protocol import DroppingProtocol
 from collector.service import Collector
 from records.queries import RecordQueries
 from scrapewatch import __version__
@@ -106,6 +107,8 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         title="scrapewatch",
         version=__version__,
         summary="Monitoring for scraping teams: no acknowledged event is lost or counted twice.",
+        docs_url=None,  # the API has pages of its own there
+        redoc_url=None,
         openapi_tags=[{"name": "ingest", "description": "Events in."}, *api.app.TAGS],
         lifespan=lambda _: _life(runs),
     )
@@ -217,7 +220,7 @@ async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Ser
             log_config=None,
             access_log=False,
             lifespan="on",
-            ws="websockets-sansio",
+            ws=DroppingProtocol,
             ws_max_size=65_536,
             ws_ping_interval=20,
             ws_ping_timeout=20,

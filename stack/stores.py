@@ -21,7 +21,9 @@ def open_series(settings: Settings) -> SeriesStore:
     """
     if settings.influx_url is None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        return EmbeddedStore(settings.data_dir / "series.duckdb")
+        return EmbeddedStore(
+            settings.data_dir / "series.duckdb", retention_days=settings.metrics_retention_days
+        )
     if settings.influx_token is None:
         raise ConfigurationError(
             "SCRAPEWATCH_INFLUX_URL is set but SCRAPEWATCH_INFLUX_TOKEN is not: "

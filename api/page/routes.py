@@ -1,8 +1,10 @@
-"""The live page at ``/``, and where ``/dashboard`` leads."""
+"""The live page at ``/``, the API's pages at ``/docs``, and where ``/dashboard`` leads. Nothing comes from another host."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,17 +21,31 @@ FILES = MappingProxyType(
         "/favicon.svg": ("favicon.svg", "image/svg+xml"),
     }
 )
+DOCS = MappingProxyType(
+    {
+        "/docs": ("docs.html", "text/html; charset=utf-8"),
+        "/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
+    }
+)
+# Swagger UI, as a package of the registry carries it: FastAPI's own page would load it from a CDN.
+SWAGGER = MappingProxyType(
+    {
+        "/docs/swagger-ui.css": ("swagger-ui.css", "text/css; charset=utf-8"),
+        "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+    }
+)
 DASHBOARDS = ("/dashboard", "/dashboard/sessions", "/dashboard/analytics", "/dashboard/insights")
 
 
 def build_router(settings: Settings) -> APIRouter:
-    """The routes of the page; none where ``dashboard_enabled`` is off."""
+    """The routes of the pages; no live page where ``dashboard_enabled`` is off."""
     router = APIRouter(include_in_schema=False)
+    here, swagger = Path(__file__).parent, Path(str(resources.files("fastapi_offline"))) / "static"
+    _add_files(router, here, DOCS)
+    _add_files(router, swagger, SWAGGER)
     if not settings.dashboard_enabled:
         return router
-    for path, (name, media_type) in FILES.items():
-        content = (Path(__file__).parent / name).read_bytes()
-        router.add_api_route(path, _file(content, media_type), methods=["GET", "HEAD"])
+    _add_files(router, here, FILES)
 
     async def dashboard() -> Response:
         return RedirectResponse(settings.grafana_url or "/", 307)
@@ -37,6 +53,11 @@ def build_router(settings: Settings) -> APIRouter:
     for path in DASHBOARDS:
         router.add_api_route(path, dashboard, methods=["GET", "HEAD"])
     return router
+
+
+def _add_files(router: APIRouter, folder: Path, files: Mapping[str, tuple[str, str]]) -> None:
+    for path, (name, media_type) in files.items():
+        router.add_api_route(path, _file((folder / name).read_bytes(), media_type), methods=["GET", "HEAD"])
 
 
 def _file(content: bytes, media_type: str):  # type: ignore[no-untyped-def]  # a route's own signature is what FastAPI reads

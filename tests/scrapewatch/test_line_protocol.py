@@ -5,10 +5,13 @@ That InfluxDB itself reads it so is tested with a real one, in ``tests/influx/te
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from influxdb_client.client.write.point import Point as TheirPoint
+from line_protocol_parser import parse_line
 
 from scrapewatch.line_protocol import Point, decode, decode_lines, encode, tag_value
 from scrapewatch.problems import InvalidInput
@@ -65,6 +68,31 @@ def test_what_is_encoded_decodes_to_itself(point: Point) -> None:
     assert again == Point(kept.measurement, kept.tags, fields, kept.time)
     # 1 == 1.0 == True in Python; in InfluxDB they conflict.
     assert [type(value) for value in again.fields.values()] == [type(value) for value in fields.values()]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(("site", "type", "a=b", "c,d", "e f")),
+        texts.map(tag_value).filter(str.strip),
+        max_size=3,
+    ),
+    st.dictionaries(
+        st.sampled_from(("n", "x=1", "y,z")),
+        st.one_of(integers, st.floats(-1e300, 1e300), st.booleans()),
+        min_size=1,
+    ),
+    integers,
+)
+def test_an_independent_parser_reads_what_was_encoded(
+    tags: dict[str, str], fields: dict[str, Any], time: int
+) -> None:
+    # It is a parser of its own kind, in C: it takes no space beside a separator, and no text in a tag that begins like a string.
+    tags = {key: value.strip().strip('"') or "v" for key, value in tags.items()}
+    read = parse_line(encode(Point("m", tags, fields, time)))
+    assert read["measurement"] == "m"
+    assert read["tags"] == tags
+    assert read["fields"] == fields
+    assert read["time"] == time
 
 
 @given(points)
