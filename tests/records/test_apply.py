@@ -379,11 +379,11 @@ def test_collectors_that_feed_the_same_sessions_at_once_lose_nothing(records: Sq
                         ),
                     )
                 ]
-                source = f"log {number}"
+                sources = [f"log {number} {k}" for k in range(5)][:: 1 if collector % 2 else -1]
                 windows = {Tier.FLEET: [at(60 * k) for k in range(number)][:: 1 if collector % 2 else -1]}
                 flush = [
                     RecordChanges("t", None, rows, windows),
-                    RecordChanges("t", source, [session("history", add={"jobs_seen": 1})]),
+                    *(RecordChanges("t", s, [session("history", add={"jobs_seen": 1})]) for s in sources),
                 ]
                 assert store.apply(collector, number, flush)
                 store.mark_windows(flush)
@@ -402,7 +402,7 @@ def test_collectors_that_feed_the_same_sessions_at_once_lose_nothing(records: Sq
     touched = {name: sum(name in sessions[n % 3 :] for n in range(1, flushes + 1)) for name in sessions}
     expected = {name: 4 * count for name, count in touched.items()}
     seen = {row["session_id"]: row["jobs_seen"] for row in rows.tables["scrape_sessions"]}
-    assert seen == expected | {"history": flushes}
+    assert seen == expected | {"history": 5 * flushes}
     assert {row["session_id"]: row["jobs_scraped"] for row in rows.tables["site_executions"]} == expected
     assert {row["session_id"]: row["count"] for row in rows.tables["error_groups"]} == expected
     assert sum(row["times_seen"] for row in rows.tables["job_postings"]) == sum(expected.values())

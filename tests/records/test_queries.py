@@ -150,6 +150,19 @@ def test_another_tenants_session_does_not_exist(records: SqlRecords, queries: Re
     assert queries.last_event_at("t") is None
 
 
+def test_a_session_has_nothing_of_another_tenants_session_with_its_id(
+    records: SqlRecords, queries: RecordQueries
+) -> None:
+    told = execution(latest={"circuit_breaker_state": [at(1), "open"]})
+    theirs = changes(session(seconds=9), told, error("403"), tenant="other")
+    records.apply(0, 1, [*changes(session()), *theirs])
+    detail = queries.session("t", "s1")
+    assert (detail.executions, detail.breakers, detail.errors) == ([], [], [])
+    assert names(queries, site="indeed") == []
+    assert queries.breakers("t") == []
+    assert queries.last_event_at("t") == to_datetime(at(0))
+
+
 def test_a_session_comes_with_all_that_is_known_of_it(records: SqlRecords, queries: RecordQueries) -> None:
     breaker = {"circuit_breaker_state": [at(5), "open"], "circuit_breaker_failures": [at(5), 4]}
     records.apply(
