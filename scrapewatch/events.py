@@ -7,6 +7,7 @@ scraper may talk to an older collector. Durations are in seconds, sizes in bytes
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
@@ -26,6 +27,9 @@ from scrapewatch.time import to_ns
 
 MOST_LABELS = 5
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_YEARS = range(1900, 2200)  # as 64 bits of nanoseconds since 1970 hold
+
 
 def _plain(text: str) -> str:
     """Text that every store can hold: no NUL, no lone surrogate."""
@@ -39,15 +43,14 @@ def _plain(text: str) -> str:
 
 
 def _utc(moment: datetime) -> datetime:
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is out of range") from None
+    if moment.year not in _YEARS:
+        raise ValueError("is out of range")
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _moment(value: Any) -> Any:
     # Pydantic would take numbers in text, and booleans, for seconds since 1970.
-    if isinstance(value, bool) or (isinstance(value, str) and value.replace(".", "").lstrip("+-").isdigit()):
+    if isinstance(value, bool) or (isinstance(value, str) and not _DATE.match(value)):
         raise ValueError("is no RFC 3339 date and time, such as 2026-01-05T10:00:00Z")
     return value
 

@@ -11,7 +11,7 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
-_INTERVAL = re.compile(r"^(\d{1,5})([smhd])$")
+_INTERVAL = re.compile(r"([0-9]{1,5})([smhd])")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,7 +51,7 @@ def parse_interval(text: str) -> int:
         ValueError: for anything else, and for a length of zero.
 
     """
-    match = _INTERVAL.match(text)
+    match = _INTERVAL.fullmatch(text)
     if match is None or int(match[1]) == 0:
         raise ValueError(
             f"{text[:20]!r} is not a length of time: write a number and s, m, h or d, such as 5m"

@@ -7,7 +7,7 @@ Where each count comes from, exactly:
 - statuses: `downloader/response_status_count/N`. Scrapy counts there what the network answered, also redirects that it followed
   and answers that it asked for again, which never became pages. Those are events of their own, `custom` with the name
   `responses_without_page`, so that both counts stay exact: pages of a status and these add up to the dump's count.
-- errors: HTTP statuses from 400 on, under their number, but for robots.txt only from 500 on;
+- errors: HTTP statuses from 400 on, under their number, but for a robots.txt that is not there;
   `downloader/exception_type_count/*` as timeout, proxy, network or other; `spider_exceptions/*` as parsing
   (`spider_exceptions/count` of newer versions is their sum). `IgnoreRequest` is a request that was not made, such as one that
   robots.txt forbids, and no error. `retry/*`, `httperror/*` and `robotstxt/*` tell of the same failures again and are not added.
@@ -36,6 +36,7 @@ _EXCEPTION = "downloader/exception_type_count/"
 _SPIDER_EXCEPTION = "spider_exceptions/"
 _RETRIED = "retry/reason_count/"
 _NOT_SENT = frozenset({"scrapy.exceptions.IgnoreRequest"})
+_NOT_THERE = ("404", "410")
 # What Scrapy's RedirectMiddleware follows.
 _REDIRECTS = ("301", "302", "303", "307", "308")
 # More than the registry takes as one count is no count.
@@ -234,8 +235,8 @@ def _errors(stats: Mapping[str, Plain]) -> Iterator[tuple[str, str, int]]:
             for_robots = min(n, robots.get(status, 0))
             if n > for_robots:
                 yield status, f"HTTP {status}", n - for_robots
-            # A site without a robots.txt answers 4xx for it, which only means that it has no rules (RFC 9309, 2.3.1.3).
-            if for_robots and status >= "500":
+            # A site without a robots.txt only has no rules; one that refuses it may well refuse the pages.
+            if for_robots and status not in _NOT_THERE:
                 yield status, f"HTTP {status} for robots.txt", for_robots
     for name, n in _counts(stats, _EXCEPTION).items():
         if name not in _NOT_SENT:

@@ -68,7 +68,9 @@ def test_an_interval_is_a_number_and_a_unit(text: str, length: int) -> None:
     assert parse_interval(text) == length
 
 
-@pytest.mark.parametrize("text", ["", "5", "m", "0m", "-5m", "5 m", "5M", "1w", "1.5h", "5m5s", "999999d9"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "m", "0m", "-5m", "5 m", "5M", "1w", "1.5h", "5m5s", "999999d9", "5m\n", "٥m"]
+)
 def test_anything_else_is_no_interval(text: str) -> None:
     with pytest.raises(ValueError, match="is not a length of time"):
         parse_interval(text)
