@@ -269,6 +269,8 @@ def _refusing(errors: Mapping[str, int]) -> int:
 
 
 def _turned_away(site: SiteFacts) -> bool:
+    if 2 * _refusals(site) < site.pages:
+        return False  # most of its pages came
     errors = sum(site.errors.values())
     if errors:
         return 2 * _refusals(site) >= errors

@@ -13,6 +13,7 @@ import pytest
 
 from tests.influxd import Influxd, find_influxd
 from tests.postgres import Postgres, find_postgres
+from tests.redis import Redis, find_redis
 
 REAL_INPUT = ("shared/data", "the real logs")
 """Words in the reason of tests that need real input which is not ours to redistribute: those may skip in CI, too."""
@@ -24,6 +25,15 @@ def influxd() -> Iterator[Influxd]:
     if find_influxd() is None:
         pytest.skip("no influxd here, so not the InfluxDB half: `make influxd` builds one")
     with Influxd() as running:
+        yield running
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """A Redis of the test's own."""
+    if find_redis() is None:
+        pytest.skip("no Redis here, so not the live hub across processes: install it (Debian: redis-server)")
+    with Redis() as running:
         yield running
 
 

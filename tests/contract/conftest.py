@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scrapewatch.ports import SeriesStore
-from tests.influxd import Influxd, find_influxd
+from tests.influxd import Influxd
 
 _tenants = (f"tenant {number}" for number in itertools.count())
 
@@ -38,17 +37,6 @@ def open_influx(influxd: Influxd, tenants: Sequence[str]) -> SeriesStore:
     from influx.store import InfluxStore
 
     return InfluxStore(influxd.url, influxd.org, bootstrap(influxd.url, influxd.org, influxd.token, tenants))
-
-
-@pytest.fixture(scope="session")
-def influxd() -> Iterator[Influxd]:
-    if find_influxd() is None:
-        reason = "no influxd here: `make influxd` builds one"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with Influxd() as running:
-        yield running
 
 
 @pytest.fixture(params=["embedded", "influx"])

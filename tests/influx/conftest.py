@@ -11,26 +11,13 @@ import pytest
 
 from influx.bootstrap import bootstrap
 from influx.store import InfluxStore
-from tests.influxd import Influxd, find_influxd
+from tests.influxd import Influxd
 
 _tenants = (f"influx-{number}" for number in itertools.count())
 
 Reply = tuple[int, dict[str, str], bytes]
 """Status, headers and body of an answer."""
 Answering = Callable[[Callable[[str, bytes], Reply]], str]
-
-
-@pytest.fixture(scope="session")
-def binary() -> None:
-    """Skips where no influxd can be had."""
-    if find_influxd() is None:
-        pytest.skip("no influxd here: `make influxd` builds one")
-
-
-@pytest.fixture(scope="session")
-def influxd(binary: None) -> Iterator[Influxd]:
-    with Influxd() as running:
-        yield running
 
 
 @pytest.fixture

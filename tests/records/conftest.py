@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,20 +14,9 @@ from sqlalchemy import Engine
 from records.engine import make_engine
 from records.migrate import upgrade
 from records.store import SqlRecords
-from tests.postgres import Postgres, find_postgres
+from tests.postgres import Postgres
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    if find_postgres() is None:
-        reason = "no PostgreSQL here: install it, or set POSTGRES_BIN"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with Postgres() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

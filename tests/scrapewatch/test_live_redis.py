@@ -1,21 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-
-import pytest
 
 from scrapewatch.live import Subscription
 from scrapewatch.live_redis import RedisHub
-from tests.redis import Redis, find_redis
-
-
-@pytest.fixture
-def server() -> Iterator[Redis]:
-    if find_redis() is None:
-        pytest.skip("no redis-server here: install Debian's package redis-server")
-    with Redis() as running:
-        yield running
+from tests.redis import Redis
 
 
 async def take(subscription: Subscription, count: int) -> list[int]:
@@ -34,9 +23,9 @@ def messages(*numbers: int) -> list[dict[str, object]]:
     ]
 
 
-def test_what_one_process_publishes_reaches_the_subscribers_of_another_in_order(server: Redis) -> None:
+def test_what_one_process_publishes_reaches_the_subscribers_of_another_in_order(redis: Redis) -> None:
     async def run() -> list[int]:
-        collector, api = RedisHub(server.url), RedisHub(server.url)
+        collector, api = RedisHub(redis.url), RedisHub(redis.url)
         async with collector.running(listening=False), api.running(publishing=False):
             await asyncio.wait_for(api.connected.wait(), 20)
             subscription = api.subscribe(lambda _: True)
@@ -47,9 +36,9 @@ def test_what_one_process_publishes_reaches_the_subscribers_of_another_in_order(
     assert asyncio.run(run()) == list(range(2_000))
 
 
-def test_a_subscriber_beside_the_publisher_sees_each_message_once(server: Redis) -> None:
+def test_a_subscriber_beside_the_publisher_sees_each_message_once(redis: Redis) -> None:
     async def run() -> list[int]:
-        hub = RedisHub(server.url)
+        hub = RedisHub(redis.url)
         async with hub.running():
             await asyncio.wait_for(hub.connected.wait(), 20)
             subscription = hub.subscribe(lambda message: message["value"]["n"] % 2 == 0)
@@ -60,16 +49,16 @@ def test_a_subscriber_beside_the_publisher_sees_each_message_once(server: Redis)
     assert asyncio.run(run()) == [2, 4, 6]
 
 
-def test_messages_flow_again_once_redis_is_back(server: Redis) -> None:
+def test_messages_flow_again_once_redis_is_back(redis: Redis) -> None:
     async def run() -> list[int]:
-        hub = RedisHub(server.url)
+        hub = RedisHub(redis.url)
         async with hub.running():
             await asyncio.wait_for(hub.connected.wait(), 20)
             subscription = hub.subscribe(lambda _: True)
-            server.stop()
+            redis.stop()
             while hub.connected.is_set():
                 await asyncio.sleep(0.02)
-            server.start()
+            redis.start()
             await asyncio.wait_for(hub.connected.wait(), 20)
             hub.publish(messages(7))
             return await take(subscription, 1)

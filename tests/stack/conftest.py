@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from scrapewatch.settings import Settings, load
-from tests.contract.conftest import influxd as influxd
 from tests.influxd import Influxd
 from tests.postgres import Postgres
-from tests.records.conftest import postgres as postgres
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,14 @@ import websockets
 from influx.bootstrap import bootstrap
 from tests.influxd import Influxd
 from tests.postgres import Postgres
-from tests.redis import Redis, find_redis
+from tests.redis import Redis
 from tests.stack.running import Up
 
 
 @pytest.fixture
-def processes(influxd: Influxd, postgres: Postgres, tmp_path: Path) -> Iterator[tuple[Up, Up]]:
-    if find_redis() is None:
-        pytest.skip("no redis-server here: install Debian's package redis-server")
+def processes(influxd: Influxd, postgres: Postgres, redis: Redis, tmp_path: Path) -> Iterator[tuple[Up, Up]]:
     url = postgres.database()
-    with Influxd() as fresh, Redis() as redis:
+    with Influxd() as fresh:
         shared = {
             "INFLUX_URL": fresh.url,
             "INFLUX_ORG": fresh.org,
