@@ -79,6 +79,9 @@ class Settings(BaseModel):
     )
     redis_url: SecretStr | None = Field(None, description="URL of Redis for the live hub across processes.")
     grafana_url: str | None = Field(None, description="URL of Grafana, for links and health.")
+    grafana_public_url: str | None = Field(
+        None, description="URL of Grafana as browsers reach it, where that is another than GRAFANA_URL."
+    )
     grafana_token: SecretStr | None = Field(None, description="Service account token of Grafana.")
     collector_url: str | None = Field(
         None, description="URL of the collector, where the API runs in a process of its own."

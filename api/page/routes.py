@@ -48,7 +48,7 @@ def build_router(settings: Settings) -> APIRouter:
     _add_files(router, here, FILES)
 
     async def dashboard() -> Response:
-        return RedirectResponse(settings.grafana_url or "/", 307)
+        return RedirectResponse(settings.grafana_public_url or settings.grafana_url or "/", 307)
 
     for path in DASHBOARDS:
         router.add_api_route(path, dashboard, methods=["GET", "HEAD"])
