@@ -168,6 +168,7 @@ class Spool:
         self.id: str = self._meta("id")
         self._next_position = self._find_next_position()
         self._closed = False
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._write_loop, name="spool", daemon=True)
         self._thread.start()
 
@@ -469,21 +470,24 @@ class Spool:
 
     def close(self) -> None:
         """Finish what was submitted and let go of the folder."""
-        if not self._closed:
+        with self._closing:
+            if self._closed:
+                return
             self._closed = True
-            self._jobs.put(None)
-            self._thread.join()
-            self._connection.close()
-            self._lock_file.close()
+            self._jobs.put(None)  # nothing comes after it, and so nobody waits for ever
+        self._thread.join()
+        self._connection.close()
+        self._lock_file.close()
 
     # --- the writing thread
 
     def _submit(self, job: Callable[[sqlite3.Connection], T | Exception]) -> Future[T]:
         future: Future[T] = Future()
-        if self._closed:
-            future.set_exception(SpoolFull("the collector is stopping; send it again"))
-        else:
-            self._jobs.put((job, future))
+        with self._closing:
+            if self._closed:
+                future.set_exception(SpoolFull("the collector is stopping; send it again"))
+            else:
+                self._jobs.put((job, future))
         return future
 
     def _write_loop(self) -> None:
@@ -495,7 +499,10 @@ class Spool:
                     group.append(self._jobs.get_nowait())
             if None in group:
                 stopping = True
-            self._commit([item for item in group if item is not None])
+            # Who waited may have been cancelled; from here on nobody can be, so that each outcome can be told.
+            self._commit(
+                [item for item in group if item is not None and item[1].set_running_or_notify_cancel()]
+            )
 
     def _commit(self, group: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
         position = self._next_position

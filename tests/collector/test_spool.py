@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -281,3 +282,18 @@ def test_what_folds_remember_is_durable_with_their_flush(tmp_path: Path) -> None
         ("default", "s1"): {"a": [3, None, 0]}
     }
     spool.close()
+
+
+def test_a_request_that_is_cancelled_while_it_waits_does_not_hold_up_those_after_it(spool: Spool) -> None:
+    gate = threading.Event()
+    busy = spool._submit(lambda db: gate.wait(10))
+    while not busy.running():
+        time.sleep(0.001)
+    waiting = [
+        spool.append("default", jobs(1), key=None, body=b"", source=None, received_at=1) for _ in range(3)
+    ]
+    assert waiting[1].cancel()
+    gate.set()
+    assert [waiting[k].result(10).accepted for k in (0, 2)] == [1, 1]
+    assert append(spool, jobs(1)).accepted == 1
+    assert spool.status().accepted == 3
