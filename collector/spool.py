@@ -167,6 +167,9 @@ class Spool:
             raise
         self.id: str = self._meta("id")
         self._next_position = self._find_next_position()
+        self._page_size: int = _one(self._connection, "PRAGMA page_size")
+        self._used = self._reusable = 0
+        self._measure()
         self._closed = False
         self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._write_loop, name="spool", daemon=True)
@@ -198,22 +201,12 @@ class Spool:
 
     def room(self) -> str | None:
         """None while there is room for more, or else what is wrong."""
-        used = self._size()
-        if used > self._max_bytes:
-            return f"the spool holds {used} bytes and may hold {self._max_bytes}"
-        free = shutil.disk_usage(self._folder).free
+        if self._used > self._max_bytes:
+            return f"the spool holds {self._used} bytes and may hold {self._max_bytes}"
+        free = shutil.disk_usage(self._folder).free + self._reusable
         if free < self._min_free_bytes:
             return f"the disk of the spool has {free} bytes free and must keep {self._min_free_bytes}"
         return None
-
-    def _size(self) -> int:
-        total = 0
-        for suffix in ("", "-wal"):
-            with contextlib.suppress(FileNotFoundError):
-                total += (self._path.parent / (self._path.name + suffix)).stat().st_size
-        return total - self._free_pages * 4096
-
-    _free_pages = 0
 
     def _store(self, connection: sqlite3.Connection, item: _Append) -> Kept | Exception:
         if item.key is not None:
@@ -441,7 +434,6 @@ class Spool:
             ).fetchone()
             oldest_request = _one(connection, "SELECT min(received_at) FROM requests")
             ages = [now_ns() - at for at in (oldest_flush, oldest_request) if at is not None]
-            self._free_pages = _one(connection, "PRAGMA freelist_count")
             return SpoolStatus(
                 accepted=_one(connection, "SELECT value FROM meta WHERE name = 'accepted'"),
                 delivered=_one(connection, "SELECT value FROM meta WHERE name = 'delivered'"),
@@ -449,7 +441,7 @@ class Spool:
                 dead_lettered=_one(connection, "SELECT value FROM meta WHERE name = 'dead_lettered'"),
                 flushes_pending=pending,
                 oldest_age=max(ages, default=0) / 1e9,
-                size_bytes=self._size(),
+                size_bytes=self._used,
             )
 
         return self._submit(read).result()
@@ -527,6 +519,8 @@ class Spool:
                 error = SpoolFull(f"the spool cannot be written: {error}")
             group[0][1].set_exception(error)
             return
+        with contextlib.suppress(sqlite3.Error):
+            self._measure()
         for future, outcome in outcomes:
             if isinstance(outcome, Exception):
                 future.set_exception(outcome)
@@ -568,6 +562,12 @@ class Spool:
 
     def _meta(self, name: str) -> Any:
         return _one(self._connection, "SELECT value FROM meta WHERE name = ?", name)
+
+    def _measure(self) -> None:
+        # The file never shrinks: what is free in it is used again. Its log is no measure, being as long as the longest transaction was.
+        free = _one(self._connection, "PRAGMA freelist_count")
+        self._used = (_one(self._connection, "PRAGMA page_count") - free) * self._page_size
+        self._reusable = free * self._page_size
 
     def _find_next_position(self) -> int:
         last_request = _one(self._connection, "SELECT max(position + count - 1) FROM requests") or 0

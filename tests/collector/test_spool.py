@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -254,6 +256,40 @@ def test_room_says_what_is_wrong(tmp_path: Path) -> None:
     spool.close()
     spool = Spool(tmp_path / "spool", min_free_bytes=10**18)
     assert "free" in (spool.room() or "")
+    spool.close()
+
+
+def test_a_spool_that_was_full_has_room_again_as_soon_as_it_is_drained(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", max_bytes=2_000_000)
+    for _ in range(2):  # the second time in pages that the first left free
+        while spool.room() is None:
+            append(spool, [event("error_occurred", {"site": "a", "message": os.urandom(5_000).hex()})] * 10)
+        while spool.uncut(1) is not None:
+            number = persist_one(spool)
+            for sink in ("series", "records", "windows"):
+                spool.passed(sink, number)
+        assert spool.room() is None
+    assert spool.status().size_bytes < 1_000_000
+    spool.close()
+
+
+def test_room_that_a_drained_spool_holds_on_the_disk_counts_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = namedtuple("disk", "free")(1_000_000)
+    monkeypatch.setattr("collector.spool.shutil.disk_usage", lambda _: disk)
+    spool = Spool(tmp_path / "spool", min_free_bytes=3_000_000)
+    assert "must keep" in (spool.room() or "")
+    for _ in range(10):
+        append(
+            spool,
+            [event("error_occurred", {"site": "a", "message": os.urandom(5_000).hex()}) for _ in range(100)],
+        )
+    while spool.uncut(1) is not None:
+        number = persist_one(spool)
+        for sink in ("series", "records", "windows"):
+            spool.passed(sink, number)
+    assert spool.room() is None
     spool.close()
 
 
