@@ -38,6 +38,7 @@ KEYS_KEPT: Final = 9 * DAY
 """How long keys of requests and events are known: longer than the oldest live event accepted (7 days) may wait."""
 
 _MOST_IN_A_COMMIT = 500
+_MOST_BYTES_IN_A_CUT = 32_000_000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -265,13 +266,14 @@ class Spool:
     def _uncut(self, connection: sqlite3.Connection, most_events: int) -> Cut | None:
         after = _one(connection, "SELECT coalesce(max(last_position), 0) FROM flushes")
         requests: list[Request] = []
-        total = damaged = 0
+        total = damaged = size = 0
         for position, count, tenant, source, received_at, checksum, blob in connection.execute(
             "SELECT position, count, tenant, source, received_at, checksum, events FROM requests "
             "WHERE position > ? ORDER BY position",
             (after,),
         ):
-            if total and total + count > most_events:
+            # Events with long texts are few: a backlog of them must fit in memory, and a flush in a row, all the same.
+            if total and (total + count > most_events or size > _MOST_BYTES_IN_A_CUT):
                 break
             after = position + count - 1
             total += count
@@ -280,7 +282,9 @@ class Spool:
                 log.error("a request in the spool is damaged", position=position, events=count)
                 damaged += count
                 continue
-            requests.append(Request(tenant, source, received_at, orjson.loads(zlib.decompress(blob))))
+            plain = zlib.decompress(blob)
+            size += len(plain)
+            requests.append(Request(tenant, source, received_at, orjson.loads(plain)))
         return Cut(after, requests, damaged) if total else None
 
     def memory(self, sessions: Iterable[tuple[str, str]]) -> Memory:
@@ -316,6 +320,8 @@ class Spool:
 
         def write(connection: sqlite3.Connection) -> None:
             now = now_ns()
+            # The flush holds them now, in the form in which they are sent; and it can take their place where there is no other.
+            connection.execute("DELETE FROM requests WHERE position <= ?", (cut.last_position,))
             connection.execute(
                 "INSERT INTO flushes (number, last_position, events, sources, created_at, batches, changes, dead_events) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -337,8 +343,6 @@ class Spool:
                     for (tenant, session), sites in folded.memory.items()
                 ],
             )
-            # The flush holds them now, in the form in which they are sent.
-            connection.execute("DELETE FROM requests WHERE position <= ?", (cut.last_position,))
 
         self._submit(write).result()
 
@@ -346,30 +350,25 @@ class Spool:
         """The oldest flush that waits for ``sink`` (``series``, ``records`` or ``windows``); None while its turn has not come."""
 
         def read(connection: sqlite3.Connection) -> PersistedFlush | None:
-            row = connection.execute(
-                f"SELECT number, events, {_READY[sink]}, batches, changes FROM flushes "  # noqa: S608 - names of ours
-                f"WHERE {_SINKS[sink]} = 0 ORDER BY number LIMIT 1"
-            ).fetchone()
-            if row is None or not row[2]:
-                return None
-            number, events, _, batches, changes = row
-            return PersistedFlush(
-                number,
-                events,
-                [
-                    Batch(item["tenant"], Tier(item["tier"]), item["lines"], item["events"])
-                    for item in orjson.loads(zlib.decompress(batches))
-                ],
-                [
-                    RecordChanges(
-                        item["tenant"],
-                        item["source"],
-                        [RowChange(**row) for row in item["rows"]],
-                        {Tier(tier): starts for tier, starts in item["windows"].items()},
+            while True:
+                row = connection.execute(
+                    f"SELECT number, events, {_READY[sink]}, batches, changes FROM flushes "  # noqa: S608 - names of ours
+                    f"WHERE {_SINKS[sink]} = 0 ORDER BY number LIMIT 1"
+                ).fetchone()
+                if row is None or not row[2]:
+                    return None
+                number, events, _, batches, changes = row
+                try:
+                    return _persisted(number, events, batches, changes)
+                except (zlib.error, orjson.JSONDecodeError):
+                    # What it was cannot be known any more: its events are counted as dead letters, those after it go on.
+                    log.error("a flush in the spool is damaged", number=number, events=events)
+                    connection.execute(
+                        "UPDATE flushes SET series_done = 1, records_done = 1, windows_done = 1, dead_events = events "
+                        "WHERE number = ?",
+                        (number,),
                     )
-                    for item in orjson.loads(zlib.decompress(changes))
-                ],
-            )
+                    _free(connection)
 
         return self._submit(read).result()
 
@@ -397,19 +396,7 @@ class Spool:
                 f"UPDATE flushes SET {_SINKS[sink]} = 1, dead_events = dead_events + ? WHERE number = ?",  # noqa: S608 - a name of ours
                 (sum(letter.events for letter in rejected), number),
             )
-            for done, events, dead in connection.execute(
-                "SELECT number, events, dead_events FROM flushes WHERE series_done = 1 AND records_done = 1 "
-                "AND windows_done = 1 AND events >= 0"
-            ).fetchall():
-                _count(connection, "delivered", events - dead)
-                _count(connection, "dead_lettered", dead)
-                # The newest stays as a marker: its number and position must not be given again.
-                connection.execute(
-                    "UPDATE flushes SET events = -1, batches = '', changes = '' WHERE number = ?", (done,)
-                )
-            connection.execute(
-                "DELETE FROM flushes WHERE events = -1 AND number < (SELECT max(number) FROM flushes)"
-            )
+            _free(connection)
 
         self._submit(write).result()
 
@@ -599,6 +586,41 @@ def _hold(path: Path) -> Any:
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+def _persisted(number: int, events: int, batches: bytes, changes: bytes) -> PersistedFlush:
+    return PersistedFlush(
+        number,
+        events,
+        [
+            Batch(item["tenant"], Tier(item["tier"]), item["lines"], item["events"])
+            for item in orjson.loads(zlib.decompress(batches))
+        ],
+        [
+            RecordChanges(
+                item["tenant"],
+                item["source"],
+                [RowChange(**row) for row in item["rows"]],
+                {Tier(tier): starts for tier, starts in item["windows"].items()},
+            )
+            for item in orjson.loads(zlib.decompress(changes))
+        ],
+    )
+
+
+def _free(connection: sqlite3.Connection) -> None:
+    """Count and free the flushes that every sink has passed."""
+    for done, events, dead in connection.execute(
+        "SELECT number, events, dead_events FROM flushes WHERE series_done = 1 AND records_done = 1 "
+        "AND windows_done = 1 AND events >= 0"
+    ).fetchall():
+        _count(connection, "delivered", events - dead)
+        _count(connection, "dead_lettered", dead)
+        # The newest stays as a marker: its number and position must not be given again.
+        connection.execute(
+            "UPDATE flushes SET events = -1, batches = '', changes = '' WHERE number = ?", (done,)
+        )
+    connection.execute("DELETE FROM flushes WHERE events = -1 AND number < (SELECT max(number) FROM flushes)")
 
 
 def _one(connection: sqlite3.Connection, statement: str, *parameters: Any) -> Any:

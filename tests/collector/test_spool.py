@@ -216,6 +216,54 @@ def test_a_damaged_request_is_counted_as_dead_and_its_neighbours_are_kept(tmp_pa
     spool.close()
 
 
+@pytest.mark.parametrize("column", ["batches", "changes"])
+def test_a_damaged_flush_is_counted_as_dead_and_those_after_it_go_on(tmp_path: Path, column: str) -> None:
+    spool = Spool(tmp_path / "spool")
+    for n in (1, 2, 4):
+        append(spool, jobs(n))
+        persist_one(spool)
+    spool.passed("series", 1)
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
+        db.execute(f"UPDATE flushes SET {column} = CAST(substr({column}, 1, 20) AS BLOB) WHERE number = 2")
+    spool = Spool(tmp_path / "spool")
+    for sink, first in (("series", 3), ("windows", 1), ("records", 1)):
+        flush = spool.pending(sink)
+        assert flush is not None and flush.number == first
+        check_invariant(spool)
+        for number in range(first, 4):
+            spool.passed(sink, number)
+        assert spool.pending(sink) is None
+    check_invariant(spool)
+    status = spool.status()
+    assert (status.delivered, status.dead_lettered, status.spooled) == (5, 2, 0)
+    spool.close()
+
+
+def test_a_backlog_of_long_texts_is_cut_into_flushes_that_fit_in_memory(spool: Spool) -> None:
+    for _ in range(100):
+        append(spool, [event("job_scraped", {"site": "a", "job": {"description": "x" * 200_000}})] * 5)
+    cuts = 0
+    while cut := spool.uncut(20_000):
+        assert sum(len(request.events) for request in cut.requests) * 200_000 <= 33_100_000
+        number = spool.next_number()
+        spool.persist(number, cut, fold(cut.requests, {}, collector_no=0, number=number))
+        cuts += 1
+    assert cuts == 4
+
+
+def test_a_spool_without_any_page_left_can_still_be_flushed(spool: Spool) -> None:
+    for k in range(50):
+        append(
+            spool,
+            [event("error_occurred", {"site": "a", "message": f"{chr(97 + k)} {os.urandom(4_000).hex()}"})],
+        )
+    pages = spool._submit(lambda db: db.execute("PRAGMA page_count").fetchone()[0]).result()
+    spool._submit(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()).result()
+    persist_one(spool)
+    assert spool.status().flushes_pending == 1
+
+
 def test_a_spool_that_cannot_grow_acknowledges_nothing_and_recovers_unaided(spool: Spool) -> None:
     append(spool, jobs(1))
     pages = spool._submit(lambda db: db.execute("PRAGMA page_count").fetchone()[0]).result()
