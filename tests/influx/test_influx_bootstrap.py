@@ -44,13 +44,13 @@ class Run:
 def inventory(influxd: Influxd, tenant: str) -> tuple[list[Any], list[Any]]:
     """The buckets and authorizations of ``tenant`` as the server lists them."""
     server = Server(influxd.url, influxd.org)
-    buckets = server.request("GET", "/api/v2/buckets", influxd.token, query={"limit": "100"}).json()[
-        "buckets"
+    names = [bucket_name(tenant, tier) for tier in Tier]
+    found = [
+        server.request("GET", "/api/v2/buckets", influxd.token, query={"name": name}).json() for name in names
     ]
     tokens = server.request("GET", "/api/v2/authorizations", influxd.token).json()["authorizations"]
-    names = {bucket_name(tenant, tier) for tier in Tier}
     return (
-        [bucket for bucket in buckets if bucket["name"] in names],
+        [bucket for answer in found for bucket in answer.get("buckets", [])],
         [token for token in tokens if token["description"].endswith(f" of {tenant}")],
     )
 
@@ -237,7 +237,7 @@ class Fresh(Influxd):
 
 
 @pytest.fixture
-def fresh(binary: None) -> Iterator[Influxd]:
+def fresh(influxd: Influxd) -> Iterator[Influxd]:
     with Fresh() as running:
         yield running
 

@@ -122,7 +122,7 @@ def test_a_flush_of_a_tenant_without_a_token_is_kept(influxd: Influxd) -> None:
 
 
 def test_a_flush_is_kept_while_the_server_is_killed_and_taken_once_it_is_back(
-    binary: None, tenant: str
+    influxd: Influxd, tenant: str
 ) -> None:
     with Influxd() as server:
         store = InfluxStore(server.url, server.org, bootstrap(server.url, server.org, server.token, [tenant]))
