@@ -70,7 +70,7 @@ class Forwarder:
         self._collector_no = collector_no
         self._interval = interval
         self._retention_days = retention_days
-        self.fault: str | None = None
+        self._faults: dict[str, str] = {}
         self._stop = threading.Event()
         self._drain = threading.Event()
         self._persisted = {name: threading.Event() for name in ("series", "records", "windows")}
@@ -78,7 +78,7 @@ class Forwarder:
         self.records_state = SinkState()
         self.windows_state = SinkState()
         self._threads = [
-            threading.Thread(target=self._guarded, args=(target,), name=name, daemon=True)
+            threading.Thread(target=self._guarded, args=(name, target), name=name, daemon=True)
             for name, target in (
                 ("cut", self._cut_loop),
                 ("series", lambda: self._sink_loop("series", self.series_state, self._write_series)),
@@ -104,9 +104,10 @@ class Forwarder:
         for thread in self._threads:
             thread.join()
 
-    def healthy(self) -> bool:
-        """Whether all its threads are alive."""
-        return all(thread.is_alive() for thread in self._threads)
+    @property
+    def fault(self) -> str | None:
+        """What of its work fails now for a reason that no store gave, and is tried again; None: nothing."""
+        return "; ".join(f"{name}: {fault}" for name, fault in sorted(self._faults.items())) or None
 
     def cut(self) -> int:
         """Cut, fold and persist one flush; the number of its events, 0 when there was nothing to cut."""
@@ -135,15 +136,15 @@ class Forwarder:
 
     # --- the threads
 
-    def _guarded(self, run: Callable[[], None]) -> None:
+    def _guarded(self, name: str, run: Callable[[], None]) -> None:
         while not self._stop.is_set():
             try:
                 run()
-            except (
-                Exception
-            ) as error:  # a fault of ours must not end forwarding for good; readiness tells of it
-                self.fault = f"{type(error).__name__}: {error}"
-                log.exception("forwarding failed; it goes on")
+            except Exception as error:  # a fault of ours must not end forwarding; readiness tells of it
+                fault = f"{type(error).__name__}: {error}"
+                if self._faults.get(name) != fault:
+                    log.exception("forwarding failed; it goes on", part=name)
+                self._faults[name] = fault
                 self._stop.wait(1.0)
 
     def _cut_loop(self) -> None:
@@ -151,6 +152,7 @@ class Forwarder:
             began = time.monotonic()
             while not self._stop.is_set() and self.cut() > MOST_EVENTS // 2:
                 pass  # a backlog: the next flush is full, too
+            self._faults.pop("cut", None)
             wait = self._interval - (time.monotonic() - began)
             self._drain.wait(max(wait, 0.01)) if not self._drain.is_set() else self._stop.wait(0.05)
 
@@ -162,11 +164,12 @@ class Forwarder:
                 send(flush)
                 if self._stop.is_set() and state.problem is not None:
                     return
-                self.fault = None
                 state.last_number = flush.number
                 state.flushes += 1
                 state.events += flush.events
                 state.seconds += time.monotonic() - began
+                self._faults.pop(sink, None)
+            self._faults.pop(sink, None)
             self._persisted[sink].wait(self._interval)
 
     def _write_series(self, flush: PersistedFlush) -> None:

@@ -14,9 +14,13 @@ log = structlog.get_logger(__name__)
 
 
 class Periodic:
-    """Calls ``work`` every ``interval`` seconds until stopped; what it raises is logged, and it goes on."""
+    """Calls ``work`` every ``interval`` seconds until stopped; what it raises is logged, and it goes on.
+
+    ``problem`` says why the last call failed; None when it did not.
+    """
 
     def __init__(self, name: str, interval: float, work: Callable[[], object]) -> None:
+        self.problem: str | None = None
         self._name = name
         self._interval = interval
         self._work = work
@@ -34,16 +38,18 @@ class Periodic:
             self._thread.join()
 
     def _run(self) -> None:
-        waiting_for: str | None = None
         while not self._stop.is_set():
             began = time.monotonic()
             try:
                 self._work()
-                waiting_for = None
+                self.problem = None
             except StoreUnavailable as error:
-                if waiting_for != str(error):
+                if self.problem != str(error):
                     log.warning("waits for a store", work=self._name, reason=str(error))
-                waiting_for = str(error)
-            except Exception:  # whatever it was, the next turn may go well
-                log.exception("failed; it goes on", work=self._name)
+                self.problem = str(error)
+            except Exception as error:  # whatever it was, the next turn may go well
+                fault = f"{type(error).__name__}: {error}"
+                if self.problem != fault:
+                    log.exception("failed; it goes on", work=self._name)
+                self.problem = fault
             self._stop.wait(max(self._interval - (time.monotonic() - began), 0.01))
