@@ -16,7 +16,7 @@ import structlog
 from scrapewatch import histogram
 from scrapewatch.line_protocol import Point, Value, encode
 from scrapewatch.measurements import KEEPING, MEASUREMENTS, QUANTILES, Tier, rollup_fields
-from scrapewatch.ports import Batch, DirtyWindow, Flush, RecordStore, SeriesStore, TimeRange
+from scrapewatch.ports import Batch, DirtyWindow, Flush, RecordChanges, RecordStore, SeriesStore, TimeRange
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,7 @@ class Roller:
         Raises:
             StoreUnavailable: a store does not answer; the marks stay.
         """
-        if not self._records.hold_lease(LEASE, self._holder, LEASE_SECONDS):
+        if not self._hold():
             return 0
         now = time.monotonic()
         if hours is None:
@@ -57,6 +57,11 @@ class Roller:
         done = 0
         for tenant, tier, group in _runs(windows):
             if not self._compute(tenant, tier, group):
+                break
+            if not self._hold():
+                # It took longer than the lease: another roller may have read newer points, and what it wrote be overwritten by now.
+                anew = {tier: [window.start for window in group]}
+                self._records.mark_windows([RecordChanges(tenant, None, (), anew)])
                 break
             for window in group:
                 self._records.clear_window(window)
@@ -74,6 +79,9 @@ class Roller:
         """
         self._records.hold_lease(LEASE, self._holder, 0)
 
+    def _hold(self) -> bool:
+        return self._records.hold_lease(LEASE, self._holder, LEASE_SECONDS)
+
     def _compute(self, tenant: str, tier: Tier, group: Sequence[DirtyWindow]) -> bool:
         every = KEEPING[tier].window
         time_range = TimeRange(group[0].start, group[-1].start + every, every)
@@ -86,6 +94,7 @@ class Roller:
             )
             lines += [encode(rolled(point)) for point in points]
         if not lines:
+            self.problem = None
             return True
         result = self._series.write(Flush(0, 0, [Batch(tenant, tier, lines, [0] * len(lines))]))
         for rejected in result.rejected:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -32,6 +33,9 @@ _LARGE: Final = 200
 _WATCH_EVERY: Final = 5.0
 _ROLL_EVERY: Final = 2.0
 _HOUSE_EVERY: Final = 600.0
+
+_COME_BACK: Final = 30.0
+"""Seconds in which a scraper that was told to try again later has done so."""
 
 
 class Collector:
@@ -68,11 +72,14 @@ class Collector:
             retention_days=settings.metrics_retention_days,
         )
         self.roller = Roller(series, records, holder=self.spool.id)
+        self._rolling = Periodic("roll", _ROLL_EVERY, self.roller.roll)
+        self._watching = Periodic("watch", _WATCH_EVERY, self._watch)
         self._periodic = [
-            Periodic("roll", _ROLL_EVERY, self.roller.roll),
-            Periodic("watch", _WATCH_EVERY, self._watch),
+            self._rolling,
+            self._watching,
             Periodic("house", _HOUSE_EVERY, self._keep_house),
         ]
+        self._started = time.monotonic()
         if settings.sampler:
             sampler = Sampler()
             self._periodic.append(
@@ -82,6 +89,7 @@ class Collector:
     def start(self) -> None:
         """Begin; called on the event loop's thread, where the hub lives."""
         self._loop = asyncio.get_running_loop()
+        self._started = time.monotonic()
         self.forwarder.start()
         for periodic in self._periodic:
             periodic.start()
@@ -121,15 +129,20 @@ class Collector:
         full = self.spool.room()
         if full is not None:
             raise SpoolFull(f"{full}; send it again later")
+        digest = hashlib.sha256(body + (b"\1" if backfill else b"\0")).digest()
         source = key if backfill else None
-        if source is not None and await self._source_known(tenant, source):
+        if source is not None and (
+            # The spool first: it can tell another body under the same key.
+            await asyncio.wrap_future(self.spool.knows(tenant, source, digest))
+            or await self._source_known(tenant, source)
+        ):
             return Kept(0, len(sifted.events), ()), sifted.rejected
         kept = await asyncio.wrap_future(
             self.spool.append(
                 tenant,
                 sifted.events,
                 key=key,
-                body=hashlib.sha256(body + (b"\1" if backfill else b"\0")).digest(),
+                body=digest,
                 source=source,
                 received_at=received_at,
             )
@@ -171,6 +184,10 @@ class Collector:
     # --- at work
 
     def _watch(self) -> None:
+        # Who cannot be heard is not silent: after a start scrapers come back first, and what waits here is brought to the records.
+        patience = min(self._settings.stall_after, _COME_BACK)
+        if time.monotonic() - self._started < patience or self.spool.status().unrecorded_age > patience:
+            return
         changed = self._records.watch_sessions(
             now_ns(), stall_after=self._settings.stall_after, abandon_after=self._settings.abandon_after
         )
@@ -195,4 +212,10 @@ class Collector:
                 problems.append(f"{name}: {state.problem}")
         if self.forwarder.fault is not None:
             problems.append(f"forwarding: {self.forwarder.fault}")
+        for name, problem in (
+            ("rollups", self._rolling.problem or self.roller.problem),
+            ("watch of sessions", self._watching.problem),
+        ):
+            if problem is not None:
+                problems.append(f"{name}: {problem}")
         return self.spool.status(), problems

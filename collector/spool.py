@@ -118,7 +118,10 @@ class PersistedFlush:
 
 @dataclass(frozen=True, slots=True)
 class SpoolStatus:
-    """The invariant ``accepted = delivered + spooled + dead_lettered``, in events, and the age (s) of the oldest spooled."""
+    """The invariant ``accepted = delivered + spooled + dead_lettered``, in events.
+
+    Ages are in seconds: of the oldest spooled, and of the oldest that the records do not have.
+    """
 
     accepted: int
     delivered: int
@@ -126,6 +129,7 @@ class SpoolStatus:
     dead_lettered: int
     flushes_pending: int
     oldest_age: float
+    unrecorded_age: float
     size_bytes: int
 
 
@@ -200,6 +204,10 @@ class Spool:
         item = _Append(tenant, key, body, source, received_at, events)
         return self._submit(lambda connection: self._store(connection, item))
 
+    def knows(self, tenant: str, key: str, body: bytes) -> Future[bool]:
+        """Whether a request with ``key`` was appended; the future raises :class:`Conflict` when it was one with another body."""
+        return self._submit(lambda connection: _is_known(connection, tenant, key, body))
+
     def room(self) -> str | None:
         """None while there is room for more, or else what is wrong."""
         if self._used > self._max_bytes:
@@ -211,14 +219,10 @@ class Spool:
 
     def _store(self, connection: sqlite3.Connection, item: _Append) -> Kept | Exception:
         if item.key is not None:
-            known = connection.execute(
-                "SELECT body FROM request_keys WHERE tenant = ? AND key = ?", (item.tenant, item.key)
-            ).fetchone()
-            if known is not None:
-                if known[0] != item.body:
-                    return Conflict(
-                        "this Idempotency-Key was used with another body; use a new key for new events"
-                    )
+            known = _is_known(connection, item.tenant, item.key, item.body)
+            if isinstance(known, Conflict):
+                return known
+            if known:
                 return Kept(0, len(item.events), ())
         fresh = list(item.events)
         if any(event["event_id"] is not None for event in fresh):
@@ -420,14 +424,20 @@ class Spool:
                 "SELECT coalesce(sum(events), 0), count(*), min(created_at) FROM flushes WHERE events >= 0"
             ).fetchone()
             oldest_request = _one(connection, "SELECT min(received_at) FROM requests")
-            ages = [now_ns() - at for at in (oldest_flush, oldest_request) if at is not None]
+            oldest_unrecorded = _one(connection, "SELECT min(created_at) FROM flushes WHERE records_done = 0")
+            now = now_ns()
+
+            def age(*since: int | None) -> float:
+                return max((now - at for at in since if at is not None), default=0) / 1e9
+
             return SpoolStatus(
                 accepted=_one(connection, "SELECT value FROM meta WHERE name = 'accepted'"),
                 delivered=_one(connection, "SELECT value FROM meta WHERE name = 'delivered'"),
                 spooled=uncut + cut,
                 dead_lettered=_one(connection, "SELECT value FROM meta WHERE name = 'dead_lettered'"),
                 flushes_pending=pending,
-                oldest_age=max(ages, default=0) / 1e9,
+                oldest_age=age(oldest_flush, oldest_request),
+                unrecorded_age=age(oldest_unrecorded, oldest_request),
                 size_bytes=self._used,
             )
 
@@ -586,6 +596,13 @@ def _hold(path: Path) -> Any:
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+def _is_known(connection: sqlite3.Connection, tenant: str, key: str, body: bytes) -> bool | Conflict:
+    known = _one(connection, "SELECT body FROM request_keys WHERE tenant = ? AND key = ?", tenant, key)
+    if known is not None and known != body:
+        return Conflict("this Idempotency-Key was used with another body; use a new key for new events")
+    return known is not None
 
 
 def _persisted(number: int, events: int, batches: bytes, changes: bytes) -> PersistedFlush:

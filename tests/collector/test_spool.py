@@ -6,9 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,6 +61,7 @@ def test_what_is_appended_is_there_after_a_kill(tmp_path: Path) -> None:
     script = """
 import os, sys
 from pathlib import Path
+from types import SimpleNamespace
 from collector.spool import Spool
 from tests.collector.events import event
 spool = Spool(Path(sys.argv[1]))
@@ -324,7 +325,7 @@ def test_a_spool_that_was_full_has_room_again_as_soon_as_it_is_drained(tmp_path:
 def test_room_that_a_drained_spool_holds_on_the_disk_counts_as_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = namedtuple("disk", "free")(1_000_000)
+    disk = SimpleNamespace(free=1_000_000)
     monkeypatch.setattr("collector.spool.shutil.disk_usage", lambda _: disk)
     spool = Spool(tmp_path / "spool", min_free_bytes=3_000_000)
     assert "must keep" in (spool.room() or "")
