@@ -5,6 +5,7 @@ Importing it pulls in no server part and no pydantic.
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import time
@@ -93,14 +94,15 @@ class Client:
             try:
                 request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:  # noqa: S310
-                    return _receipt(answer.read())
+                    return _receipt(answer.status, answer.read())
             except urllib.error.HTTPError as error:
-                detail = error.read().decode("utf-8", "replace")
-                if error.code not in (429, 500, 502, 503, 504):
+                detail = _detail(error)
+                if error.code not in (408, 429, 500, 502, 503, 504):
                     raise SendError(error.code, detail) from error
                 reason = f"it answered {error.code}"
-                wait = float(error.headers.get("Retry-After") or 0)
-            except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+                wait = _seconds(error.headers.get("Retry-After"))
+            except (OSError, http.client.HTTPException) as error:
+                # What broke off in the middle of an answer, too.
                 reason, wait = str(getattr(error, "reason", error)), 0.0
             wait = max(wait, random.uniform(0, pause))
             pause = min(pause * 2, 10.0)
@@ -109,6 +111,21 @@ class Client:
             self._sleep(wait)
 
 
-def _receipt(body: bytes) -> Receipt:
-    answer = json.loads(body)
-    return Receipt(answer["accepted"], answer["duplicates"], answer.get("rejected", ()))
+def _receipt(status: int, body: bytes) -> Receipt:
+    try:
+        answer = json.loads(body)
+        return Receipt(answer["accepted"], answer["duplicates"], answer.get("rejected", ()))
+    except (ValueError, TypeError, KeyError):
+        raise SendError(status, "with no receipt; is that the URL of a collector?") from None
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return error.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return ""
+
+
+def _seconds(retry_after: str | None) -> float:
+    """``Retry-After`` in seconds; a date, which proxies may send, counts as none: the pauses grow by themselves."""
+    return float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0

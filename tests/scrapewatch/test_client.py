@@ -92,6 +92,28 @@ def test_every_try_has_the_same_key_so_an_answer_lost_on_the_way_costs_nothing(
     assert waits[1] >= 2
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (202, {"Content-Length": "1000"}, {"accepted": 1}),
+        (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}),
+        (408, {}, {}),
+    ],
+    ids=["broken off in the middle", "a date in Retry-After", "too slow"],
+)
+def test_what_a_bad_connection_or_a_proxy_answers_is_asked_again(
+    serve: Callable[..., Server], answer: Answer
+) -> None:
+    server = serve(answer, ACCEPTED)
+    assert Client(server.url, sleep=lambda _: None).send([EVENT]).accepted == 1
+    assert len(set(server.keys)) == 1 and len(server.keys) == 2
+
+
+def test_an_answer_that_is_no_receipt_is_none_of_a_collector(serve: Callable[..., Server]) -> None:
+    with pytest.raises(SendError, match="URL of a collector"):
+        Client(serve((200, {}, "welcome")).url).send([EVENT])
+
+
 def test_two_sends_have_keys_of_their_own(serve: Callable[..., Server]) -> None:
     server = serve(ACCEPTED)
     client = Client(server.url)
