@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from scrapewatch import histogram
@@ -37,6 +38,13 @@ HISTORY_COLLECTOR: Final = 99
 """Stands in the stamps of history sent under a key, whichever collector took it; never leased."""
 
 _MOST_SITES_FOR_RESOURCES = 50
+
+# By name, since every field of every event is looked up; tag values come again and again.
+_FOLDS: Final = {
+    name: {field.name: field.fold for field in measurement.fields}
+    for name, measurement in MEASUREMENTS.items()
+}
+_tag_value = lru_cache(maxsize=10_000)(tag_value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +257,7 @@ class _Contribution:
         self.metric: str = event["metric"]
         self.value: dict[str, Any] = event["value"]
         self.homeless = True
+        self._found_row: RowChange | None = None
 
     def make(self) -> None:
         """Add it all."""
@@ -261,15 +270,15 @@ class _Contribution:
     # --- points
 
     def _tags(self, tier: Tier, tags: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-        named = tuple((name, tag_value(str(value))) for name, value in tags.items() if value is not None)
-        return (("session_id", tag_value(self.session_id or "")), *named) if tier is Tier.SESSIONS else named
+        named = tuple([(name, _tag_value(str(value))) for name, value in tags.items() if value is not None])
+        return (("session_id", _tag_value(self.session_id or "")), *named) if tier is Tier.SESSIONS else named
 
     def _point(self, measurement: str, tags: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         """Add ``fields`` (those that are not None) to the points of ``measurement`` in each of its tiers."""
         given = {name: value for name, value in fields.items() if value is not None}
         if not given:
             return
-        known = MEASUREMENTS[measurement]
+        known, folds = MEASUREMENTS[measurement], _FOLDS[measurement]
         for tier in self.tiers:
             rollup = tier in (Tier.FLEET_1M, Tier.FLEET_1H)
             if (Tier.FLEET if rollup else tier) not in known.tiers:
@@ -279,7 +288,7 @@ class _Contribution:
             cell = self.group.cell(tier, measurement, tagged, at)
             summed = gauged = False
             for name, value in given.items():
-                how = known.field(name).fold
+                how = folds[name]
                 if how is Fold.SUM:
                     cell.fields[name] = cell.fields.get(name, 0) + value
                     summed = True
@@ -303,7 +312,9 @@ class _Contribution:
 
     @property
     def _session_row(self) -> RowChange:
-        return self.group.row("scrape_sessions", session_id=self.session_id)
+        if self._found_row is None:
+            self._found_row = self.group.row("scrape_sessions", session_id=self.session_id)
+        return self._found_row
 
     def _session(self) -> None:
         row = self._session_row
