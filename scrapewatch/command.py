@@ -22,7 +22,10 @@ _ELSEWHERE = "up, collector, api, demo and import need the servers: run them fro
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     if importlib.util.find_spec("stack") is not None:
-        return int(importlib.import_module("stack.cli").main(arguments))
+        try:
+            return int(importlib.import_module("stack.cli").main(arguments))
+        except KeyboardInterrupt:  # Ctrl-C while it is still being loaded, which takes a second or two
+            return 130
     return client_half(sys.argv[1:] if arguments is None else arguments)
 
 

@@ -31,7 +31,7 @@ from scrapewatch.problems import ConfigurationError, InvalidInput, ScrapewatchEr
 from scrapewatch.settings import Settings
 from stack.logs import set_up_logs
 from stack.scrapy_log import importing
-from stack.serve import API, COLLECTOR, Server, serving
+from stack.serve import API, COLLECTOR, Server, serving, url_of
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -53,6 +53,9 @@ DataOption = Annotated[
 ]
 
 DEMO_SEED: Final = 20_260_105
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C where it ends something before its end."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,20 +158,28 @@ def import_scrapy_log(
         raise InvalidInput(
             "no run of Scrapy is in these files: there are no LogStats lines and no stats dumps"
         )
-    chosen = _settings(None, None, data_dir)
-    if url is None:
-        url = f"http://{chosen.host}:{chosen.port}"
-        if not _answers(url):
-            err.print(f"No collector at {url}: running one for the import.", highlight=False)
-            with _stack_for_a_while(chosen) as own:
-                done = _send(plan, own)
-            _tell(done, None)
-            raise typer.Exit(1 if done.rejected else 0)
-    elif not _answers(url):
-        raise ConfigurationError(f"no collector answers at {url}; start one with `scrapewatch up`")
-    done = _send(plan, url)
-    _tell(done, url)
+    try:
+        done = _import_runs(plan, url, _settings(None, None, data_dir))
+    except KeyboardInterrupt:
+        err.print("interrupted: what was sent stays, and counts once; import again to go on", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(1 if done.rejected else 0)
+
+
+def _import_runs(plan: importing.Plan, url: str | None, chosen: Settings) -> importing.Imported:
+    given = url is not None
+    url = (url or url_of(chosen.host, chosen.port)).rstrip("/")
+    if _answers(url):
+        done = _send(plan, url)
+        _tell(done, url)
+        return done
+    if given:
+        raise ConfigurationError(f"no collector answers at {url}; start one with `scrapewatch up`")
+    err.print(f"No collector at {url}: running one for the import.", highlight=False)
+    with _stack_for_a_while(chosen) as own:
+        done = _send(plan, own)
+    _tell(done, None)
+    return done
 
 
 # --- settings and life
@@ -190,7 +201,9 @@ def _shared(chosen: Settings) -> Settings:
 
 
 def _run(work: Any) -> None:
-    asyncio.run(work)
+    # Ctrl-C is how a server is ended, also while it starts, and a second one while it stops: what is acknowledged is in the spool.
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(work)
 
 
 async def _until_stopped() -> None:
@@ -238,10 +251,12 @@ async def _demo(chosen: Settings, files: Sequence[Path], seed: int) -> None:
     from stack.demo.site import serve_site
 
     async with _announced(chosen, (COLLECTOR, API)) as server, serve_site(seed) as site_url:
-        stop = asyncio.Event()
+        stop, ended = asyncio.Event(), threading.Event()
         out.print(f"  a demo crawl of {site_url} reports now; look at the live page\n", highlight=False)
         crawling = asyncio.create_task(run_orchestrator(site_url, server.url, seed=seed, stop=stop))
-        importing_logs = asyncio.create_task(asyncio.to_thread(_import, files, server.url)) if files else None
+        importing_logs = (
+            asyncio.create_task(asyncio.to_thread(_import, files, server.url, ended)) if files else None
+        )
         stopped = asyncio.create_task(_until_stopped())
         try:
             await asyncio.wait({stopped, crawling}, return_when=asyncio.FIRST_COMPLETED)
@@ -250,14 +265,21 @@ async def _demo(chosen: Settings, files: Sequence[Path], seed: int) -> None:
             await stopped
         finally:
             stop.set()
+            ended.set()
             await asyncio.gather(crawling, return_exceptions=True)
             if importing_logs is not None:
-                await asyncio.gather(importing_logs, return_exceptions=True)
+                await importing_logs
 
 
-def _import(files: Sequence[Path], url: str) -> None:
+class _Ended(Exception):
+    """Whoever waited for it wants it no more."""
+
+
+def _import(files: Sequence[Path], url: str, ended: threading.Event) -> None:
     try:
-        _tell(_send(_read(files, []), url), url)
+        _tell(_send(_read(files, [], ended=ended), url, ended=ended), url)
+    except _Ended:
+        err.print("the logs are imported in part; the next import goes on", highlight=False)
     except (ScrapewatchError, SendError, ConnectionError) as error:
         err.print(f"[bold red]the logs were not imported:[/] {_plain(error)}", highlight=False)
 
@@ -266,25 +288,43 @@ def _import(files: Sequence[Path], url: str) -> None:
 
 
 def _read(
-    files: Sequence[Path], sites: Sequence[str], *, shift_to_now: bool = False, with_cut_off: bool = False
+    files: Sequence[Path],
+    sites: Sequence[str],
+    *,
+    shift_to_now: bool = False,
+    with_cut_off: bool = False,
+    ended: threading.Event | None = None,
 ) -> importing.Plan:
     with _progress() as shown:
         task = shown.add_task("reading", total=sum(path.stat().st_size for path in files))
+
+        def progress(size: int) -> None:
+            _unless(ended)
+            shown.update(task, advance=size)
+
         return importing.read(
             files,
             sites=sites,
             shift_to=importing.now() if shift_to_now else None,
             with_cut_off=with_cut_off,
-            progress=lambda size: shown.update(task, advance=size),
+            progress=progress,
         )
 
 
-def _send(plan: importing.Plan, url: str) -> importing.Imported:
+def _send(plan: importing.Plan, url: str, *, ended: threading.Event | None = None) -> importing.Imported:
     with _progress(MofNCompleteColumn()) as shown:
         task = shown.add_task("sending runs", total=len(plan.runs))
-        return importing.send(
-            plan, Client(url), progress=lambda done: shown.update(task, completed=done.runs)
-        )
+
+        def progress(done: importing.Imported) -> None:
+            _unless(ended)
+            shown.update(task, completed=done.runs)
+
+        return importing.send(plan, Client(url), progress=progress)
+
+
+def _unless(ended: threading.Event | None) -> None:
+    if ended is not None and ended.is_set():
+        raise _Ended
 
 
 def _progress(*columns: Any) -> Progress:

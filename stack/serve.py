@@ -72,9 +72,15 @@ def listen(settings: Settings) -> socket.socket:
         listening.close()
         raise ConfigurationError(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. If scrapewatch runs already, "
-            f"look at http://{settings.host}:{settings.port}/, or choose another port with --port"
+            f"look at {url_of(settings.host, settings.port)}/, or choose another port with --port"
         ) from error
     return listening
+
+
+def url_of(host: str, port: int) -> str:
+    """Where this machine reaches a server that is bound to ``host``."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked for, not bound to
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -235,8 +241,7 @@ async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Ser
             if task.done():
                 await task
                 raise ConfigurationError("the server did not start; the log says why")
-            host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            yield Server(app, listening, f"http://{host}:{listening.getsockname()[1]}")
+            yield Server(app, listening, url_of(settings.host, listening.getsockname()[1]))
         finally:
             server.should_exit = True
             await task

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -132,9 +133,13 @@ def send(plan: Plan, client: Client, *, progress: Callable[[Imported], None] = l
             try:
                 receipt = client.send(part, idempotency_key=key, backfill=True)
             except SendError as error:
-                if error.status != 409:
+                if error.status == 409:
+                    receipt = Receipt(0, len(part))
+                elif error.status == 422:
+                    # None of it is taken, such as a run whose clock was ahead: told like the items of others, and the rest goes on.
+                    receipt = Receipt(0, 0, _rejected(error.detail))
+                else:
                     raise
-                receipt = Receipt(0, len(part))
             total = receipt if total is None else _sum(total, receipt)
         return run, total
 
@@ -147,7 +152,7 @@ def send(plan: Plan, client: Client, *, progress: Callable[[Imported], None] = l
                     done.accepted += receipt.accepted
                     done.duplicates += receipt.duplicates
                     done.new_runs += receipt.accepted > 0
-                    done.known_runs += receipt.accepted == 0
+                    done.known_runs += receipt.accepted == 0 < receipt.duplicates
                     done.rejected += [
                         f"line {run.line}: {item['field']} {item['reason']}" for item in receipt.rejected
                     ]
@@ -181,6 +186,14 @@ def _parts(events: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]
         if not part:
             return
         yield part
+
+
+def _rejected(detail: str) -> Sequence[dict[str, Any]]:
+    try:
+        problem = json.loads(detail)
+    except ValueError:
+        problem = {}
+    return problem.get("rejected") or [{"field": "", "reason": problem.get("detail", "was refused")}]
 
 
 def _sum(one: Receipt, other: Receipt) -> Receipt:

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 
 def free_port() -> int:
@@ -135,12 +135,12 @@ class Up:
             check=False,
         )
 
-    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Begin ``scrapewatch`` with ``arguments`` beside it."""
+    def begin(self, *arguments: str, output: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        """Begin ``scrapewatch`` with ``arguments`` beside it; what it says goes to ``output``."""
         return subprocess.Popen(
             [sys.executable, "-m", "scrapewatch.command", *arguments],
             env=self._environment,
             cwd=Path(__file__).parents[2],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )

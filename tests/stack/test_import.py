@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -166,6 +167,44 @@ def test_a_run_that_is_cut_off_is_left_out_until_its_log_is_whole(tmp_path: Path
         assert up.command("import", "scrapy-log", str(cut), "--url", up.url).returncode == 0
         up.drain()
         assert shown(up) == Counter(runs=1, items=3, pages=4)
+
+
+def test_a_run_that_is_refused_as_a_whole_is_told_and_the_others_are_taken(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    expected = write_logs(logs, 3)
+    tomorrow = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    (logs / "0.log").write_text(run_log(tomorrow, item_scraped_count=1) + (logs / "0.log").read_text())
+    with Up(tmp_path) as up:
+        done = up.command("import", "scrapy-log", str(logs), "--url", f"{up.url}/")
+        assert done.returncode == 1
+        assert "4 runs: 3 new, 0 known already" in done.stdout
+        assert "ahead" in done.stderr
+        up.drain()
+        assert shown(up) == expected
+
+
+def test_an_interrupted_import_says_that_it_can_go_on(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    write_logs(logs, 2_000)
+    with Up(tmp_path) as up:
+        importing = up.begin("import", "scrapy-log", str(logs), "--url", up.url)
+        while up.metric("scrapewatch_events_accepted_total") < 20:
+            assert importing.poll() is None
+        importing.send_signal(signal.SIGINT)
+        assert importing.wait(60) == 130
+
+
+@pytest.mark.parametrize("seconds", [2.0, 4.0, 8.0])
+def test_ctrl_c_ends_the_demo_at_any_moment_without_a_traceback(tmp_path: Path, seconds: float) -> None:
+    logs = tmp_path / "logs"
+    write_logs(logs, 600)
+    up = Up(tmp_path)
+    with (tmp_path / "demo.log").open("wb") as said:
+        demo = up.begin("demo", "--logs", str(logs), output=said)
+        time.sleep(seconds)
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) in (0, 130)
+    assert "Traceback" not in (tmp_path / "demo.log").read_text()
 
 
 @pytest.mark.parametrize(
