@@ -201,7 +201,7 @@ def _shared(chosen: Settings) -> Settings:
 
 
 def _run(work: Any) -> None:
-    # Ctrl-C is how a server is ended, also while it starts, and a second one while it stops: what is acknowledged is in the spool.
+    # Ctrl-C is how a server is ended, also while it starts.
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(work)
 
@@ -216,6 +216,8 @@ async def _until_stopped() -> None:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+            # A second one ends the process at once: what is acknowledged is in the spool, as it is after a kill.
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _serve_until_stopped(chosen: Settings, parts: Sequence[str]) -> None:
