@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from collector.fold import FLUSH_SPACE, Folded, Memory, error_fingerprint, error_tag, fold, tiers_of
 from scrapewatch import histogram
-from scrapewatch.measurements import LIVE_AGE, MEASUREMENTS, Tier
+from scrapewatch.measurements import BREAKER_STATES, LIVE_AGE, MEASUREMENTS, Tier
 from scrapewatch.ports import RowChange
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND
 from tests.collector.events import (
@@ -119,6 +119,68 @@ def test_history_under_a_key_folds_to_the_same_points_whatever_comes_with_it(
         found = points(among, tier)
         assert all(point in found for point in own)
     assert [c for c in among.changes if c.source == "k"] == [c for c in alone.changes if c.source == "k"]
+
+
+gauges = st.lists(
+    st.builds(
+        lambda metric, value, site, time, session: event(
+            metric,
+            {"site": site, "depth": value}
+            if metric == "queue"
+            else {"site": site, "state": ("closed", "half_open", "open")[value % 3], "failures": value},
+            time=time,
+            session=session,
+        ),
+        st.sampled_from(("queue", "circuit_breaker")),
+        st.integers(0, 100),
+        st.sampled_from(("a", "x,y=z")),
+        # Few times, so that events meet at one.
+        st.sampled_from([NOW - k * SECOND // 3 for k in range(7)] + [NOW - DAY]),
+        st.sampled_from(("s1", "s2")),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(gauges, cuts)
+def test_the_latest_gauge_and_state_of_each_second_win_however_the_events_are_cut(
+    events: list[dict[str, Any]], where: list[int]
+) -> None:
+    fields = {"queue": "depth", "circuit_breaker": "state"}
+    stored: dict[tuple[str, str, str, int], dict[str, Any]] = {}
+    for folded in fold_all(split(events, where)):
+        for point in points(folded, Tier.SESSIONS):
+            key = (point.measurement, point.tags["session_id"], point.tags["site"], point.time)
+            stored.setdefault(key, {}).update(point.fields)  # as a store does it
+    latest: dict[tuple[str, str, str, int], tuple[int, int]] = {}
+    for e in events:
+        measurement = "queue" if e["metric"] == "queue" else "breakers"
+        series = (measurement, e["session_id"], e["value"]["site"], e["time"] // SECOND)
+        value = e["value"][fields[e["metric"]]]
+        number = BREAKER_STATES[value] if measurement == "breakers" else value
+        if series not in latest or e["time"] >= latest[series][0]:
+            latest[series] = (e["time"], number)
+    for (measurement, session, site, _), (time, number) in latest.items():
+        field = "depth" if measurement == "queue" else "state"
+        assert stored[(measurement, session, site, time)][field] == number
+
+
+@settings(deadline=None, max_examples=50)
+@given(gauges, cuts)
+def test_a_replay_of_gauges_and_states_overwrites_itself(
+    events: list[dict[str, Any]], where: list[int]
+) -> None:
+    def store(times: int) -> dict[Any, dict[str, Any]]:
+        found: dict[Any, dict[str, Any]] = {}
+        for folded in fold_all(split(events, where)):
+            for _ in range(times):
+                for point in points(folded, Tier.FLEET):
+                    key = (point.measurement, tuple(point.tags.items()), point.time)
+                    found.setdefault(key, {}).update(point.fields)
+        return found
+
+    assert store(1) == store(3)
 
 
 def test_a_thousand_distinct_events_of_one_series_and_millisecond_all_count() -> None:
