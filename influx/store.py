@@ -20,7 +20,7 @@ from scrapewatch.measurements import MEASUREMENTS, Fold, Tier, fields_in, rollup
 from scrapewatch.ports import DEFAULT_TENANT, Batch, Flush, Rejected, Table, TimeRange, WriteResult
 from scrapewatch.problems import StoreUnavailable
 from scrapewatch.questions import QUESTIONS
-from scrapewatch.time import to_ns
+from scrapewatch.time import MINUTE, now_ns, to_ns
 
 # The sizes that InfluxDB recommends are 5,000 lines; a request of 1 MB is one of its parses at a time.
 # https://docs.influxdata.com/influxdb/v2/write-data/best-practices/optimize-writes/
@@ -53,8 +53,9 @@ class _Tally:
 class InfluxStore:
     """Points in InfluxDB 2 at ``url``: a bucket for each tenant and tier (:func:`influx.buckets.bucket_name`).
 
-    ``tokens`` is one token for every tenant, or tenant → token; each needs to read and write its tenant's buckets. Time-outs are in
-    seconds. May be used from any thread. Nothing connects before the first call.
+    ``tokens`` is one token for every tenant, or tenant → token; each needs to read and write its tenant's buckets, or only to read
+    them where nothing is written (``writes=False``). Time-outs are in seconds. May be used from any thread. Nothing connects before
+    the first call.
 
     Raises:
         ConfigurationError: ``url`` or a token cannot be used.
@@ -67,9 +68,11 @@ class InfluxStore:
         org: str,
         tokens: str | Mapping[str, str],
         *,
+        writes: bool = True,
         connect_timeout: float = 3.0,
         read_timeout: float = 10.0,
     ) -> None:
+        self._writes = writes
         self._server = Server(url, org, connect_timeout=connect_timeout, read_timeout=read_timeout)
         self._token_of_all = usable_token(tokens) if isinstance(tokens, str) else None
         self._tokens = (
@@ -232,10 +235,15 @@ class InfluxStore:
         ]
 
     def ready(self) -> str | None:
-        """None when every known tenant's buckets can be written to, or else what is wrong and what to do."""
+        """None when every tenant's buckets can be written to (with ``writes=False``: read), or else what is wrong and what to do."""
+        now = now_ns()
+        last_minute = TimeRange.widened(now - MINUTE, now, MINUTE)
         try:
             for tenant in self._tokens or (DEFAULT_TENANT,):
                 for tier in Tier:
+                    if not self._writes:
+                        self._query("throughput", {"site": ""}, last_minute, tier=tier, tenant=tenant)
+                        continue
                     bucket = bucket_name(tenant, tier)
                     # InfluxDB checks the token, the bucket and the right to write before it looks for lines.
                     answer = self._post_lines(tenant, bucket, b"")

@@ -99,7 +99,7 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         ConfigurationError: the settings or the surroundings do not allow a start.
         StoreUnavailable: the records do not answer.
     """
-    series = open_series(settings)
+    series = open_series(settings, writes=COLLECTOR in parts)
     stores.callback(series.close)
     records = open_records(settings)
     stores.callback(records.close)

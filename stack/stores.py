@@ -13,8 +13,8 @@ from scrapewatch.problems import ConfigurationError
 from scrapewatch.settings import Settings
 
 
-def open_series(settings: Settings) -> SeriesStore:
-    """The store of points.
+def open_series(settings: Settings, *, writes: bool = True) -> SeriesStore:
+    """The store of points; with ``writes=False`` a token that may only read InfluxDB is enough.
 
     Raises:
         ConfigurationError: InfluxDB is named without its token, or the embedded store's file is held by another process.
@@ -29,7 +29,8 @@ def open_series(settings: Settings) -> SeriesStore:
             "SCRAPEWATCH_INFLUX_URL is set but SCRAPEWATCH_INFLUX_TOKEN is not: "
             "`python -m influx bootstrap` makes one and says where it is"
         )
-    return InfluxStore(settings.influx_url, settings.influx_org, settings.influx_token.get_secret_value())
+    token = settings.influx_token.get_secret_value()
+    return InfluxStore(settings.influx_url, settings.influx_org, token, writes=writes)
 
 
 def records_url(settings: Settings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import websockets
 
-from influx.bootstrap import bootstrap
+from influx.bootstrap import COLLECTOR, READER, bootstrap, token_file
 from tests.influxd import Influxd
 from tests.postgres import Postgres
 from tests.redis import Redis
@@ -22,10 +23,12 @@ from tests.stack.running import Up
 def processes(influxd: Influxd, postgres: Postgres, redis: Redis, tmp_path: Path) -> Iterator[tuple[Up, Up]]:
     url = postgres.database()
     with Influxd() as fresh:
+        secrets = tmp_path / "secrets"
+        bootstrap(fresh.url, fresh.org, fresh.token, secrets_dir=secrets)
         shared = {
             "INFLUX_URL": fresh.url,
             "INFLUX_ORG": fresh.org,
-            "INFLUX_TOKEN": bootstrap(fresh.url, fresh.org, fresh.token)["default"],
+            "INFLUX_TOKEN_FILE": str(token_file(secrets, "default", COLLECTOR)),
             "DATABASE_URL": url,
             "REDIS_URL": redis.url,
             "SCRAPEWATCH_CHECK_INTERVAL": "1",
@@ -35,7 +38,13 @@ def processes(influxd: Influxd, postgres: Postgres, redis: Redis, tmp_path: Path
         with (
             Up(tmp_path / "collector", shared, command=("collector",)) as collector,
             Up(
-                tmp_path / "api", {**shared, "SCRAPEWATCH_COLLECTOR_URL": collector.url}, command=("api",)
+                tmp_path / "api",
+                {
+                    **shared,
+                    "INFLUX_TOKEN_FILE": str(token_file(secrets, "default", READER)),
+                    "SCRAPEWATCH_COLLECTOR_URL": collector.url,
+                },
+                command=("api",),
             ) as api,
         ):
             yield collector, api
@@ -71,9 +80,16 @@ def test_an_event_taken_by_the_collector_shows_in_the_api_live_and_for_good(proc
     collector.drain()
     assert [session["total_jobs_found"] for session in api.sessions()] == [5]
     assert collector.get("/readyz") == {"status": "ready"}
-    services = api.get("/api/v1/monitoring/health/services")
-    listed = services["items"] if isinstance(services, dict) else services
-    assert {"influxdb", "sql", "redis", "collector"} <= {service["name"] for service in listed}
+    assert api.get("/readyz") == {"status": "ready"}
+    deadline = time.monotonic() + 30
+    while not {"influxdb", "sql", "redis", "collector"} <= services_up(api):
+        assert time.monotonic() < deadline, api.get("/api/v1/monitoring/health/services")
+        time.sleep(0.2)
+
+
+def services_up(api: Up) -> set[str]:
+    listed = api.get("/api/v1/monitoring/health/services")["items"]
+    return {service["name"] for service in listed if service["status"] == "up"}
 
 
 def test_the_checks_of_the_api_reach_the_collector(processes: tuple[Up, Up]) -> None:
