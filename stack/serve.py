@@ -28,6 +28,7 @@ from scrapewatch.live import Hub, MemoryHub
 from scrapewatch.ports import SeriesStore
 from scrapewatch.problems import ConfigurationError
 from scrapewatch.settings import Settings
+from stack.quiet_server import QuietServer
 from stack.stores import open_records, open_series
 
 if TYPE_CHECKING:
@@ -202,14 +203,6 @@ async def _collect(collecting: Collector) -> AsyncIterator[None]:
         await asyncio.to_thread(collecting.stop)
 
 
-class _Uvicorn(uvicorn.Server):
-    """A server whose signals belong to the process' own loop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Server]:
     """Serve ``parts`` for the length of the block.
@@ -233,7 +226,7 @@ async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Ser
             server_header=False,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
-        server = _Uvicorn(config)
+        server = QuietServer(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             while not (server.started or task.done()):  # noqa: ASYNC110 - uvicorn has no event for it

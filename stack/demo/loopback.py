@@ -5,18 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
 
-
-class _QuietServer(uvicorn.Server):
-    """A server that leaves the signal handlers to whose process it is."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
+from stack.quiet_server import QuietServer
 
 
 @contextlib.asynccontextmanager
@@ -38,7 +32,7 @@ async def serve(app: Any, *, port: int = 0) -> AsyncIterator[str]:
         config = uvicorn.Config(
             app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
         )
-        server = _QuietServer(config)
+        server = QuietServer(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             while not (server.started or serving.done()):  # noqa: ASYNC110 (uvicorn has no event for it)
