@@ -113,6 +113,36 @@ class ServiceStatus(BaseModel):
 class ServiceList(BaseModel):
     """The services."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "items": [
+                    {
+                        "name": "influxdb",
+                        "kind": "store",
+                        "status": "up",
+                        "response_time": 0.004,
+                        "last_check": "2026-01-05T10:02:00Z",
+                        "error_message": None,
+                        "uptime_percent_24h": 100.0,
+                        "uptime_percent_30d": 99.9,
+                    },
+                    {
+                        "name": "site:indeed",
+                        "kind": "site",
+                        "status": "down",
+                        "response_time": 0.8,
+                        "last_check": "2026-01-05T10:02:00Z",
+                        "error_message": "its circuit breaker is open",
+                        "uptime_percent_24h": 91.7,
+                        "uptime_percent_30d": 98.2,
+                    },
+                ],
+                "next_cursor": None,
+            }
+        }
+    )
+
     items: list[ServiceStatus] = Field(description="The services, the stores first and the sites last.")
     next_cursor: str | None = Field(None, description="Always null.")
 
@@ -171,12 +201,18 @@ def build_probe_router(services: ApiServices) -> APIRouter:
     """``/healthz``, ``/readyz`` and ``/metrics``, for those who run the product."""
     router = APIRouter(tags=["probes"])
 
-    @router.get("/healthz", summary="Whether the process lives")
+    @router.get(
+        "/healthz", summary="Whether the process lives", responses={200: _shown({"status": "alive"}, "Alive")}
+    )
     async def alive() -> dict[str, str]:
         """200 while the process answers at all."""
         return {"status": "alive"}
 
-    @router.get("/readyz", summary="Whether it can do its work", responses=problem_responses(503))
+    @router.get(
+        "/readyz",
+        summary="Whether it can do its work",
+        responses={200: _shown({"status": "ready"}, "Ready"), **problem_responses(503)},
+    )
     async def ready() -> Response:
         """200 with every part ready, or a 503 problem that says what is wrong with which."""
         wrong = {name: text for name, text in (await _readiness(services)).items() if text is not None}
@@ -191,12 +227,23 @@ def build_probe_router(services: ApiServices) -> APIRouter:
             wrong=wrong,
         )
 
-    @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+    @router.get(
+        "/metrics",
+        summary="Metrics for Prometheus",
+        response_class=Response,
+        responses={
+            200: _shown("scrapewatch_events_accepted_total 445.0\n", "The metrics", media_type="text/plain")
+        },
+    )
     async def metrics() -> Response:
         """The product's own metrics in Prometheus' text format."""
         return Response(services.telemetry.text(), media_type=CONTENT_TYPE)
 
     return router
+
+
+def _shown(example: Any, description: str, *, media_type: str = "application/json") -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"example": example}}}
 
 
 async def _readiness(services: ApiServices) -> dict[str, str | None]:

@@ -29,7 +29,6 @@ _EXAMPLE: JsonDict = {
     "completed_at": "2026-01-05T10:04:12Z",
     "last_event_at": "2026-01-05T10:04:12Z",
     "stalled_at": None,
-    "closed_by": "scraper",
     "duration_seconds": 252.0,
     "total_jobs_found": 12,
     "total_jobs_saved": 12,
@@ -44,6 +43,51 @@ _EXAMPLE: JsonDict = {
     "successful_sites": 1,
     "failed_sites": 1,
     "events": 87,
+}
+
+_DETAIL_EXAMPLE: JsonDict = {
+    **_EXAMPLE,
+    "verdict_evidence": [
+        {
+            "rule": "block_share",
+            "text": "31 of 40 pages (78%) were block pages or refusals.",
+            "figures": {"pages": 40, "blocked": 31, "share": 0.775},
+        }
+    ],
+    "site_executions": [
+        {
+            "site_name": "indeed",
+            "attempt_number": 1,
+            "started_at": "2026-01-05T10:00:00Z",
+            "completed_at": "2026-01-05T10:04:12Z",
+            "duration_seconds": 252.0,
+            "jobs_scraped": 12,
+            "pages_processed": 40,
+            "pages_ok": 9,
+            "pages_blocked": 31,
+            "errors_count": 31,
+            "success": False,
+            "error_message": "blocked",
+            "circuit_breaker_state": "open",
+            "circuit_breaker_failures": 5,
+            "avg_page_load_time": 0.8,
+            "memory_usage_mb": 210.0,
+            "cpu_usage_percent": 35.0,
+        }
+    ],
+    "breakers": [{"site_name": "indeed", "state": "open", "failures": 5, "at": "2026-01-05T10:03:40Z"}],
+    "error_groups": [
+        {
+            "fingerprint": "5f2b0c41d8e97a36",
+            "site_name": "indeed",
+            "type": "403",
+            "message": "Forbidden",
+            "url": "https://indeed.example/jobs?start=90",
+            "count": 31,
+            "first_seen": "2026-01-05T10:00:41Z",
+            "last_seen": "2026-01-05T10:04:10Z",
+        }
+    ],
 }
 
 
@@ -157,6 +201,8 @@ class BreakerState(_Shown):
 class SessionDetail(Session):
     """One session with all that belongs to it."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _DETAIL_EXAMPLE})
+
     verdict_evidence: list[Evidence] = Field(description="What the verdict rests on, the weightiest first.")
     site_executions: list[Execution] = Field(description="Its attempts, by site and number.")
     breakers: list[BreakerState] = Field(description="The breakers of its sites.")
@@ -177,12 +223,40 @@ class SessionDetail(Session):
 class SessionList(BaseModel):
     """A page of sessions, newest first."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"items": [_EXAMPLE], "next_cursor": "WzE3Njc2MDcyMDAwMDAwMDAsMTJd"}}
+    )
+
     items: list[Session] = Field(description="The sessions.")
     next_cursor: str | None = Field(description="For the next page; null at the end.")
 
 
 class SessionMetrics(BaseModel):
     """The figures of a session by interval."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "session_id": "s1",
+                "interval": "1m",
+                "items": [
+                    {
+                        "time": "2026-01-05T10:00:00Z",
+                        "jobs_per_minute": 12.0,
+                        "active_scrapers": 4.0,
+                        "queue_depth": 31.0,
+                        "memory_usage_mb": 210.0,
+                        "cpu_usage_percent": 35.0,
+                        "site_response_times": {"indeed": 0.8},
+                        "site_success_rates": {"indeed": 0.225},
+                        "error_counts": {"403": 31},
+                    }
+                ],
+                "next_cursor": None,
+                "points_expired": False,
+            }
+        }
+    )
 
     session_id: str = Field(description="The session.")
     interval: str = Field(description="Length of a window.")

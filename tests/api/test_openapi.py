@@ -1,0 +1,39 @@
+"""The OpenAPI document: what it shows is what the routes answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from starlette.testclient import TestClient
+
+from api.health.routes import ServiceList, SystemHealth
+from api.sessions.models import Session, SessionDetail, SessionList, SessionMetrics
+
+MODELS = [Session, SessionDetail, SessionList, SessionMetrics, SystemHealth, ServiceList]
+
+
+def test_every_answer_of_every_route_has_an_example(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    without = [
+        f"{method} {path} {status}"
+        for path, routes in document["paths"].items()
+        for method, route in routes.items()
+        for status, answer in route["responses"].items()
+        if not any(_has_example(shown, schemas) for shown in answer.get("content", {}).values())
+    ]
+    assert document["paths"]
+    assert without == []
+
+
+def _has_example(shown: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    name = shown.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    return "example" in shown or "example" in schemas.get(name, {})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_example_has_the_fields_of_what_it_is_an_example_of(model: type[BaseModel]) -> None:
+    example = model.model_json_schema()["example"]
+    assert model.model_validate(example).model_dump(mode="json") == example
