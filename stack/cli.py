@@ -367,17 +367,15 @@ def _answers(url: str) -> bool:
 @contextlib.contextmanager
 def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
     """The stack in a thread, drained at the end; its URL."""
-    started: threading.Event = threading.Event()
+    can_stop, started = threading.Event(), threading.Event()
     state: dict[str, Any] = {}
     quiet = chosen.model_copy(update={"sampler": False, "port": 0})
 
     async def work() -> None:
+        state["loop"], state["stop"] = asyncio.get_running_loop(), asyncio.Event()
+        can_stop.set()
         async with serving(quiet, (COLLECTOR, API)) as server:
-            state["url"], state["loop"], state["stop"] = (
-                server.url,
-                asyncio.get_running_loop(),
-                asyncio.Event(),
-            )
+            state["url"] = server.url
             started.set()
             await state["stop"].wait()
             await asyncio.to_thread(_drain, server.app.state.collector.spool.status)
@@ -388,18 +386,23 @@ def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
         except BaseException as error:
             state["error"] = error
         finally:
+            can_stop.set()
             started.set()
+
+    def stop() -> None:
+        can_stop.wait()
+        with contextlib.suppress(KeyError, RuntimeError):  # it never began, or has ended by itself
+            state["loop"].call_soon_threadsafe(state["stop"].set)
 
     thread = threading.Thread(target=run, name="stack")
     thread.start()
-    started.wait()
-    if "error" in state:
-        thread.join()
-        raise state["error"]
     try:
-        yield state["url"]
+        # Also Ctrl-C while it starts must tell the thread to end: the interpreter waits for it.
+        started.wait()
+        if "error" not in state:
+            yield state["url"]
     finally:
-        state["loop"].call_soon_threadsafe(state["stop"].set)
+        stop()
         thread.join()
     if "error" in state:
         raise state["error"]

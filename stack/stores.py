@@ -17,10 +17,11 @@ def open_series(settings: Settings, *, writes: bool = True) -> SeriesStore:
     """The store of points; with ``writes=False`` a token that may only read InfluxDB is enough.
 
     Raises:
-        ConfigurationError: InfluxDB is named without its token, or the embedded store's file is held by another process.
+        ConfigurationError: InfluxDB is named without its token, or the embedded store's file is held by another process,
+            or the data folder cannot be made.
     """
     if settings.influx_url is None:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        _make(settings.data_dir)
         return EmbeddedStore(
             settings.data_dir / "series.duckdb", retention_days=settings.metrics_retention_days
         )
@@ -37,8 +38,17 @@ def records_url(settings: Settings) -> str:
     """The SQLAlchemy URL of the records."""
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _make(settings.data_dir)
     return f"sqlite:///{Path(settings.data_dir).absolute() / 'records.sqlite'}"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be the data folder: {error.strerror}; name another with --data-dir or SCRAPEWATCH_DATA_DIR"
+        ) from error
 
 
 def open_records(settings: Settings) -> SqlRecords:

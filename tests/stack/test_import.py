@@ -217,6 +217,7 @@ def test_ctrl_c_ends_the_demo_at_any_moment_without_a_traceback(tmp_path: Path, 
         ),
         (("up", "--host", "0.0.0.0"), "SCRAPEWATCH_TRUST_NETWORK"),
         (("collector",), "SCRAPEWATCH_INFLUX_URL"),
+        (("up", "--data-dir", f"{__file__}/below"), "--data-dir"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence_that_tells_what_to_do(
