@@ -17,8 +17,8 @@ from collector.ingest import (
     CONTENT_TYPES,
     BodyTooLarge,
     MalformedBody,
+    TooManyEvents,
     UnsupportedBody,
-    parse,
     unpack,
 )
 from collector.metrics import metric_families
@@ -78,30 +78,28 @@ def build_router(
     ) -> Response:
         try:
             body = await _read(request, settings.max_body_bytes)
-            items = parse(body)
+            receipt = await collector.accept(tenant_of(request), body, key=idempotency_key, backfill=backfill)
         except UnsupportedBody as error:
             return problem(415, "This body is not taken", str(error), kind="unsupported-body")
         except BodyTooLarge as error:
             return problem(413, "The body is too large", str(error), kind="too-large")
         except MalformedBody as error:
             return problem(400, "The body is not JSON", str(error), kind="not-json")
+        except TooManyEvents as error:
+            return problem(413, "Too many events", str(error), kind="too-many-events")
         except TimeoutError:
             detail = f"the body did not arrive within {BODY_SECONDS:g} s"
             return problem(408, "The body came too slowly", detail, headers={"Connection": "close"})
-        if len(items) > settings.max_events:
-            detail = f"the body has {len(items)} events; send up to {settings.max_events} at once"
-            return problem(413, "Too many events", detail, kind="too-many-events")
-        kept, rejected = await collector.accept(
-            tenant_of(request), items, body=body, key=idempotency_key, backfill=backfill
-        )
         answer: dict[str, Any] = {
-            "accepted": kept.accepted,
-            "duplicates": kept.duplicates,
-            "rejected": [rejection.as_json() for rejection in rejected],
+            "accepted": receipt.accepted,
+            "duplicates": receipt.duplicates,
+            "rejected": [rejection.as_json() for rejection in receipt.rejected],
         }
-        if kept.accepted == kept.duplicates == 0:
+        if receipt.accepted == receipt.duplicates == 0:
             detail = (
-                f"{rejected[0].field} {rejected[0].reason}".strip() if rejected else "the body has no event"
+                f"{receipt.rejected[0].field} {receipt.rejected[0].reason}".strip()
+                if receipt.rejected
+                else "the body has no event"
             )
             return problem(422, "No event was accepted", detail, kind="no-event", **answer)
         return Response(orjson.dumps(answer), 202, media_type="application/json")

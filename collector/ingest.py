@@ -32,6 +32,10 @@ class BodyTooLarge(InvalidInput):
     """The body, or what it unpacks to, is larger than allowed."""
 
 
+class TooManyEvents(InvalidInput):
+    """The body has more events than a request may have."""
+
+
 class UnsupportedBody(InvalidInput):
     """The body has a type or an encoding that is not taken."""
 
@@ -106,6 +110,26 @@ def parse(body: bytes) -> list[Any]:
                 "the body is nested too deeply or has a number of thousands of digits"
             ) from error
     return found if isinstance(found, list) else [found]
+
+
+def parse_lines(body: bytes) -> list[Any]:
+    """The items of a body of NDJSON: one a line, blank lines passed over.
+
+    Raises:
+        MalformedBody: a line is not JSON; says which.
+    """
+    items: list[Any] = []
+    for number, line in enumerate(body.split(b"\n"), start=1):
+        if not line or line.isspace():
+            continue
+        try:
+            (item,) = parse(b"[" + line + b"]")
+        except MalformedBody as error:
+            raise MalformedBody(f"line {number}: {error}") from error
+        except ValueError as error:
+            raise MalformedBody(f"line {number} is not one JSON value") from error
+        items.append(item)
+    return items
 
 
 def sift(items: Sequence[Any], *, received_at: int, backfill: bool) -> Sifted:

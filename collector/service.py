@@ -9,12 +9,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
 from collector.forward import Forwarder
-from collector.ingest import Rejection, Sifted, sift
+from collector.ingest import Rejection, Sifted, TooManyEvents, parse, parse_lines, sift
 from collector.periodic import Periodic
 from collector.roller import Roller
 from collector.sampler import Sampler
@@ -36,6 +37,15 @@ _HOUSE_EVERY: Final = 600.0
 
 _COME_BACK: Final = 30.0
 """Seconds in which a scraper that was told to try again later has done so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a body: how many of its events are durable now, how many were known, and which items are no events."""
+
+    accepted: int
+    duplicates: int
+    rejected: Sequence[Rejection]
 
 
 class Collector:
@@ -109,15 +119,24 @@ class Collector:
     # --- accepting
 
     async def accept(
-        self, tenant: str, items: Sequence[Any], *, body: bytes, key: str | None, backfill: bool
-    ) -> tuple[Kept, Sequence[Rejection]]:
-        """Make the valid of ``items`` durable, and say why the others are none.
+        self, tenant: str, body: bytes, *, lines: bool = False, key: str | None = None, backfill: bool = False
+    ) -> Receipt:
+        """Make the valid events of ``body`` durable, and say why its other items are none.
+
+        ``body`` is plain (unpacked) JSON: one event or a list; with ``lines`` NDJSON: one event a line.
 
         Raises:
+            MalformedBody: it is not JSON.
+            TooManyEvents: it has more events than a request may have.
             Conflict: ``key`` was used with another body.
             SpoolFull: there is no room.
         """
         received_at = now_ns()
+        items = parse_lines(body) if lines else parse(body)
+        if len(items) > self._settings.max_events:
+            raise TooManyEvents(
+                f"the body has {len(items)} events; send up to {self._settings.max_events} at once"
+            )
         if len(items) > _LARGE:
             sifted = await asyncio.to_thread(sift, items, received_at=received_at, backfill=backfill)
         else:
@@ -125,7 +144,7 @@ class Collector:
         for rejection in sifted.rejected:
             self.rejected[rejection.field.split(".")[0] or "body"] += 1
         if not sifted.events:
-            return Kept(0, 0, ()), sifted.rejected
+            return Receipt(0, 0, sifted.rejected)
         full = self.spool.room()
         if full is not None:
             raise SpoolFull(f"{full}; send it again later")
@@ -136,7 +155,7 @@ class Collector:
             await asyncio.wrap_future(self.spool.knows(tenant, source, digest))
             or await self._source_known(tenant, source)
         ):
-            return Kept(0, len(sifted.events), ()), sifted.rejected
+            return Receipt(0, len(sifted.events), sifted.rejected)
         kept = await asyncio.wrap_future(
             self.spool.append(
                 tenant,
@@ -148,7 +167,7 @@ class Collector:
             )
         )
         self._publish(tenant, kept, backfill=backfill)
-        return kept, sifted.rejected
+        return Receipt(kept.accepted, kept.duplicates, sifted.rejected)
 
     def report(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Take events of scrapewatch's own (samples, checks), from any thread; waits until they are durable.
