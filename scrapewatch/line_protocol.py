@@ -7,10 +7,11 @@ Grammar and escapes: https://docs.influxdata.com/influxdb/v2/reference/syntax/li
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
+from scrapewatch.measurements import MEASUREMENTS, Tier, fields_in
 from scrapewatch.problems import InvalidInput
 
 Value = int | float | str | bool
@@ -67,6 +68,81 @@ def encode(point: Point) -> str:
             head += f",{_escaped(key)}={value}"
     body = ",".join([f"{_escaped(key)}={_field(value)}" for key, value in point.fields.items()])
     return f"{head} {body} {point.time}"
+
+
+HEADS_KEPT = 32_768
+"""Heads that an encoder remembers: a flush of 1,000 sessions has some 10,000 series a measurement, and the next flush the same."""
+
+_TEMPLATES_KEPT = 1_024
+
+
+class Encoder:
+    """Writes the lines of one measurement in one tier, with names and types as the registry has them. Made by :func:`encoder`.
+
+    Several times faster than :func:`encode`, because nothing is escaped twice and no :class:`Point` is made. May be used from any
+    thread. Values are taken as they are: a whole number in a field of floats stands without a point, and is a float all the same.
+    """
+
+    __slots__ = ("_formats", "_measurement", "_tags", "_templates", "head")
+
+    head: Callable[[tuple[str, ...]], str]
+    """``head(tag_values)``: what a line of these tags begins with.
+
+    One value for each of ``Measurement.tag_names(tier)``, in that order; an empty one leaves its tag out. Remembered.
+
+    Raises:
+        ValueError: there are more or fewer values than tags.
+
+    """
+
+    def __init__(self, measurement: str, tier: Tier) -> None:
+        known = MEASUREMENTS[measurement]
+        self._measurement = tag_value(measurement).translate(_MEASUREMENT)
+        names = known.tag_names(tier)
+        # As InfluxDB prefers them: sorted by name.
+        self._tags = tuple((names.index(name), f",{_escaped(name)}=") for name in sorted(names))
+        self._formats = {
+            field.name: f"{_escaped(field.name)}={'%di' if field.type is int else '%r'}"
+            for field in fields_in(known, tier)
+        }
+        self._templates: dict[tuple[str, ...], str] = {}
+        self.head = lru_cache(maxsize=HEADS_KEPT)(self._head)
+
+    def _head(self, tag_values: tuple[str, ...]) -> str:
+        if len(tag_values) != len(self._tags):
+            raise ValueError(f"{self._measurement} has {len(self._tags)} tags, not {len(tag_values)}")
+        head = self._measurement
+        for place, key in self._tags:
+            if value := _escaped(tag_values[place]):  # of a lone NUL nothing is left
+                head += key + value
+        return head
+
+    def line(self, head: str, fields: Mapping[str, int | float], time: int) -> str:
+        """The line of ``fields`` (at least one, in their order) at ``time`` (ns) behind a ``head``, without its line break.
+
+        Raises:
+            KeyError: the measurement has no such field in this tier.
+
+        """
+        names = tuple(fields)
+        template = self._templates.get(names)
+        if template is None:
+            template = f"%s {','.join([self._formats[name] for name in names])} %d"
+            # Sets of fields are few but for the histograms', of which there may be as many as points.
+            if len(self._templates) < _TEMPLATES_KEPT:
+                self._templates[names] = template
+        return template % (head, *fields.values(), time)
+
+
+@cache
+def encoder(measurement: str, tier: Tier) -> Encoder:
+    """The encoder of ``measurement`` in ``tier``.
+
+    Raises:
+        KeyError: the registry knows no such measurement.
+
+    """
+    return Encoder(measurement, tier)
 
 
 def decode(line: str) -> Point:

@@ -5,6 +5,7 @@ That InfluxDB itself reads it so is tested with a real one, in ``tests/influx/te
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from influxdb_client.client.write.point import Point as TheirPoint
 from line_protocol_parser import parse_line
 
-from scrapewatch.line_protocol import Point, decode, decode_lines, encode, tag_value
+from scrapewatch.line_protocol import Encoder, Point, decode, decode_lines, encode, encoder, tag_value
+from scrapewatch.measurements import MEASUREMENTS, Tier, fields_in
 from scrapewatch.problems import InvalidInput
 
 TRICKS = [
@@ -49,6 +51,22 @@ points = st.builds(
     ),
     integers,
 )
+
+GOLDEN = Path(__file__).parent / "lines_of_encoders.txt"
+HOSTILE = ("", "plain", 'a "b" c', "x,y=z w", "ends\\", "two\nlines", "\0", "🦀 é", " ", "#")
+STORED = [(m, tier) for m in MEASUREMENTS.values() for tier in Tier if fields_in(m, tier)]
+
+
+@st.composite
+def registered_points(draw: st.DrawFn) -> tuple[str, Tier, tuple[str, ...], dict[str, int | float], int]:
+    """Measurement, tier, values of the tags, fields and time of a point of the registry."""
+    measurement, tier = draw(st.sampled_from(STORED))
+    known = {field.name: field.type for field in fields_in(measurement, tier)}
+    names = draw(st.lists(st.sampled_from(sorted(known)), min_size=1, max_size=6, unique=True))
+    floats = st.floats(allow_nan=False, allow_infinity=False)
+    fields = {name: draw(integers if known[name] is int else floats) for name in names}
+    values = tuple(draw(texts) for _ in measurement.tag_names(tier))
+    return measurement.name, tier, values, fields, draw(st.integers(0, 2**62))
 
 
 def as_kept(point: Point) -> Point:
@@ -125,6 +143,80 @@ def test_escapes_are_those_of_influxdbs_own_client(
         theirs.field(key, fields[key])
     ours = Point(measurement, tags, {key: fields[key] for key in sorted(fields)}, 1)
     assert encode(ours) == theirs.to_line_protocol()
+
+
+@given(registered_points())
+def test_an_encoder_of_the_registry_writes_what_any_point_is_written_as(
+    given: tuple[str, Tier, tuple[str, ...], dict[str, int | float], int],
+) -> None:
+    measurement, tier, values, fields, time = given
+    made = encoder(measurement, tier)
+    tags = dict(zip(MEASUREMENTS[measurement].tag_names(tier), values, strict=True))
+    for _ in range(2):  # the second time from what it remembers
+        assert made.line(made.head(values), fields, time) == encode(Point(measurement, tags, fields, time))
+
+
+@given(registered_points())
+def test_an_independent_parser_reads_what_an_encoder_wrote(
+    given: tuple[str, Tier, tuple[str, ...], dict[str, int | float], int],
+) -> None:
+    measurement, tier, values, fields, time = given
+    values = tuple(tag_value(value).strip().strip('"') for value in values)  # see the parser above
+    made = encoder(measurement, tier)
+    read = parse_line(made.line(made.head(values), fields, time))
+    names = MEASUREMENTS[measurement].tag_names(tier)
+    assert read["measurement"] == measurement
+    assert read["tags"] == {name: value for name, value in zip(names, values, strict=True) if value}
+    assert read["fields"] == fields
+    assert [type(read["fields"][name]) for name in fields] == [type(value) for value in fields.values()]
+    assert read["time"] == time
+
+
+@given(registered_points())
+def test_an_encoder_escapes_as_influxdbs_own_client_does(
+    given: tuple[str, Tier, tuple[str, ...], dict[str, int | float], int],
+) -> None:
+    measurement, tier, values, _, time = given
+    values = tuple(tag_value(value) for value in values)
+    theirs = TheirPoint(measurement).time(time).field("n", 1)  # type: ignore[no-untyped-call]
+    for name, value in zip(MEASUREMENTS[measurement].tag_names(tier), values, strict=True):
+        theirs.tag(name, value)
+    assert f"{encoder(measurement, tier).head(values)} n=1i {time}" == theirs.to_line_protocol()
+
+
+def golden_lines() -> str:
+    """A line of every measurement and tier with all its fields, then heads of hostile values."""
+    lines: list[str] = []
+    for measurement, tier in STORED:
+        made = encoder(measurement.name, tier)
+        values = tuple(f"{name} of, a=b" for name in measurement.tag_names(tier))
+        fields = {f.name: k if f.type is int else k / 8 for k, f in enumerate(fields_in(measurement, tier))}
+        lines.append(f"{tier}: {made.line(made.head(values), fields, 1_700_000_000_000_000_000)}")
+    lines += [f"{value!r}: {encoder('errors', Tier.FLEET).head((value, value))}" for value in HOSTILE]
+    return "\n".join(lines) + "\n"
+
+
+def test_lines_of_encoders_are_those_that_were_always_written() -> None:
+    """What is in the stores was written so: a difference in an old line of the file would part a series in two."""
+    assert golden_lines() == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_an_encoder_refuses_what_the_registry_does_not_know() -> None:
+    made = encoder("jobs", Tier.FLEET)
+    with pytest.raises(KeyError):
+        made.line(made.head(("indeed",)), {"scraped": 1, "unheard_of": 1}, 1)
+    with pytest.raises(ValueError, match="1 tags, not 2"):
+        made.head(("indeed", "linkedin"))
+    with pytest.raises(KeyError):
+        encoder("unheard_of", Tier.FLEET)
+
+
+def test_an_encoder_writes_more_sets_of_fields_than_it_remembers() -> None:
+    made = Encoder("pages", Tier.FLEET)
+    kinds = {field.name: field.type for field in fields_in(MEASUREMENTS["pages"], Tier.FLEET)[:11]}
+    for k in range(1, 2**11):
+        fields = {name: kind(k) for place, (name, kind) in enumerate(kinds.items()) if k >> place & 1}
+        assert made.line("pages", fields, k) == encode(Point("pages", {}, fields, k))
 
 
 @given(texts)
