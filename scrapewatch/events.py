@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,12 +20,14 @@ from pydantic import (
     Field,
     StringConstraints,
     TypeAdapter,
+    create_model,
 )
 
-from scrapewatch.measurements import ERROR_TYPES
+from scrapewatch.measurements import ERROR_TYPES, MEASUREMENTS
 from scrapewatch.time import to_ns
 
 MOST_LABELS = 5
+MOST_PROCESSES = 50
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _YEARS = range(1900, 2200)  # as 64 bits of nanoseconds since 1970 hold
@@ -77,6 +79,8 @@ Share = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1)]
 Percent = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=100_000)]
 Flag = Annotated[bool, Field(strict=True)]
 Attempt = Annotated[int, Field(strict=True, ge=1, le=10_000)]
+ProcessId = Annotated[int, Field(strict=True, ge=1, le=2**32 - 1)]
+Change = Annotated[int, Field(strict=True, ge=-(10**12), le=10**12)]
 
 
 class _Part(BaseModel):
@@ -97,6 +101,16 @@ class Opening(_Part):
     schedule: Short | None = Field(
         None, description="how often it should run, as cron or an interval such as 8h"
     )
+
+
+class Start(Opening):
+    """What a session is about, and the process that runs it."""
+
+    pid: ProcessId | None = Field(
+        None,
+        description="id of the scraper's process: a collector on the same machine samples it and what it started",
+    )
+    host: Name | None = Field(None, description="name of the machine that the process runs on")
 
 
 class Reason(_Part):
@@ -218,6 +232,12 @@ class Resources(_Part):
 
     memory_mb: Amount | None = Field(None, description="resident memory, MiB")
     cpu_percent: Percent | None = Field(None, description="use of one core, percent")
+    threads: Count | None = Field(None, description="threads")
+    open_files: Count | None = Field(None, description="open files and sockets")
+    sampled: Flag | None = Field(
+        None,
+        description="whether the collector sampled it by itself: it is no sign of life of the scraper then",
+    )
 
 
 class Proxy(_Part):
@@ -294,6 +314,19 @@ class Interface(_Part):
     received_bytes: Count = Field(description="bytes received")
 
 
+class HostProcess(_Part):
+    """The processes of one name."""
+
+    process: Name = Field(description="their name; other for those beyond the number of names that are kept")
+    count: Count = Field(description="how many they are")
+    cpu_percent: Percent = Field(description="use of one core, percent, added up")
+    memory: Count = Field(description="resident memory, bytes, added up")
+    threads: Count | None = Field(None, description="threads, added up")
+    open_files: Count | None = Field(
+        None, description="open files and sockets, added up, where the sampler may count them"
+    )
+
+
 class HostSample(_Part):
     """A sample of a machine."""
 
@@ -320,6 +353,11 @@ class HostSample(_Part):
     interfaces: list[Interface] = Field(
         default_factory=list, max_length=500, description="network interfaces"
     )
+    processes: list[HostProcess] = Field(
+        default_factory=list,
+        max_length=MOST_PROCESSES,
+        description="those that use most of the processor or of memory, and those of scrapewatch",
+    )
 
 
 class ServiceCheck(_Part):
@@ -328,6 +366,32 @@ class ServiceCheck(_Part):
     service: Name = Field(description="name of the service")
     up: Flag = Field(description="whether it was found up")
     response_time: Seconds = Field(description="how long the check took, s")
+
+
+def _figures(measurement: str) -> dict[str, Any]:
+    """The fields of an event of our own that is one point of ``measurement``: its tags, which it must have, and its fields."""
+    known = MEASUREMENTS[measurement]
+    fields: dict[str, Any] = {tag.name: (Name, Field(description=tag.description)) for tag in known.tags}
+    for field in known.fields:
+        kind: Any = Amount if field.type is float else Change if field.name == "dead_lettered" else Count
+        described = field.description if field.unit == "1" else f"{field.description}, {field.unit}"
+        fields[field.name] = (kind | None, Field(None, description=described))
+    return fields
+
+
+if TYPE_CHECKING:
+
+    class CollectorReport(_Part):
+        """The fields of the measurement ``collector``."""
+
+else:
+    CollectorReport = create_model(
+        "CollectorReport",
+        __base__=_Part,
+        __module__=__name__,
+        __doc__="What a collector did since its report before, and how it is.",
+        **_figures("collector"),
+    )
 
 
 class _Event(BaseModel):
@@ -341,7 +405,7 @@ class _Event(BaseModel):
 
 
 class _HostEvent(_Event):
-    session_id: Id | None = Field(None, description="not used: a machine belongs to no session")  # type: ignore[assignment]
+    session_id: Id | None = Field(None, description="not used: it belongs to no session")  # type: ignore[assignment]
 
 
 class SessionQueued(_Event):
@@ -355,7 +419,7 @@ class SessionStarted(_Event):
     """A session starts."""
 
     metric: Literal["session_started"]
-    value: Opening = Field(default_factory=Opening)
+    value: Start = Field(default_factory=Start)
 
 
 class SessionPaused(_Event):
@@ -484,6 +548,13 @@ class ServiceCheckEvent(_HostEvent):
     value: ServiceCheck
 
 
+class CollectorEvent(_HostEvent):
+    """A collector reports on itself."""
+
+    metric: Literal["collector"]
+    value: CollectorReport
+
+
 Event = Annotated[
     SessionQueued
     | SessionStarted
@@ -504,7 +575,8 @@ Event = Annotated[
     | ProgressEvent
     | CustomEvent
     | HostEvent
-    | ServiceCheckEvent,
+    | ServiceCheckEvent
+    | CollectorEvent,
     Field(discriminator="metric"),
 ]
 """One event."""
@@ -513,7 +585,10 @@ TYPES: tuple[type[_Event], ...] = get_args(get_args(Event)[0])
 METRICS: tuple[str, ...] = tuple(get_args(kind.model_fields["metric"].annotation)[0] for kind in TYPES)
 """The names of all event types, in the order of the specification."""
 
-_MODELS: tuple[type[BaseModel], ...] = (*TYPES, *_Part.__subclasses__(), SessionEnd, SiteEnd)
+OWN = frozenset(metric for metric, kind in zip(METRICS, TYPES, strict=True) if issubclass(kind, _HostEvent))
+"""The names of those that scrapewatch sends about itself: they belong to no session."""
+
+_MODELS: tuple[type[BaseModel], ...] = (*TYPES, *_Part.__subclasses__(), Start, SessionEnd, SiteEnd)
 FIELD_NAMES = frozenset(name for model in _MODELS for name in model.model_fields)
 """The names of all fields: what of an error's place can be shown, since keys of mappings are input."""
 

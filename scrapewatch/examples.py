@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from scrapewatch import histogram
+from scrapewatch.events import OWN
+
 _SESSION = "indeed-2026-01-05-0800"
 _TIME = "2026-01-05T08:00:00Z"
 
@@ -21,7 +24,7 @@ _OPENING: dict[str, Any] = {
 
 _VALUES: dict[str, dict[str, Any]] = {
     "session_queued": _OPENING,
-    "session_started": _OPENING,
+    "session_started": {**_OPENING, "pid": 4711, "host": "worker-1"},
     "session_paused": {"reason": "maintenance of the proxies"},
     "session_resumed": {"reason": "the proxies are back"},
     "session_finished": {
@@ -93,7 +96,13 @@ _VALUES: dict[str, dict[str, Any]] = {
         "last_failure_time": "2026-01-05T07:59:58Z",
     },
     "queue": {"site": "indeed", "depth": 120, "pending": 8, "active_scrapers": 4},
-    "resources": {"memory_mb": 212.5, "cpu_percent": 34.0},
+    "resources": {
+        "memory_mb": 212.5,
+        "cpu_percent": 34.0,
+        "threads": 12,
+        "open_files": 48,
+        "sampled": False,
+    },
     "proxy": {
         "provider": "acme",
         "proxy": "acme-17",
@@ -132,13 +141,58 @@ _VALUES: dict[str, dict[str, Any]] = {
         "disk_written_bytes": 65536,
         "disks": [{"mount": "/", "total": 100_000_000_000, "used": 40_000_000_000, "percent": 40.0}],
         "interfaces": [{"name": "eth0", "sent_bytes": 12345, "received_bytes": 67890}],
+        "processes": [
+            {
+                "process": "influxd",
+                "count": 1,
+                "cpu_percent": 12.5,
+                "memory": 420_000_000,
+                "threads": 14,
+                "open_files": 96,
+            }
+        ],
     },
     "service_check": {"service": "postgresql", "up": True, "response_time": 0.004},
+    "collector": {
+        "collector": "0",
+        "host": "worker-1",
+        "accepted": 1204,
+        "delivered": 1180,
+        "dead_lettered": 0,
+        "duplicates": 12,
+        "requests": 61,
+        "rejected": 1,
+        "refused": 0,
+        "live_dropped": 0,
+        "sampler_seconds": 0.012,
+        "spooled": 24,
+        "spool_bytes": 65536,
+        "flushes_pending": 1,
+        "oldest_age": 0.8,
+        "unrecorded_age": 0.4,
+        "problems": 0,
+        "ack_sum": 0.244,
+        "ack_count": 61,
+        "ack_max": 0.011,
+        "commit_sum": 0.12,
+        "commit_count": 40,
+        "commit_max": 0.009,
+        "fold_sum": 0.05,
+        "fold_count": 10,
+        "fold_max": 0.008,
+        "write_series_sum": 0.2,
+        "write_series_count": 10,
+        "write_series_max": 0.04,
+        "apply_records_sum": 0.1,
+        "apply_records_count": 10,
+        "apply_records_max": 0.02,
+        **{name: {4: 40, 5: 20, 7: 1}.get(k, 0) for k, name in enumerate(histogram.FIELDS)},
+    },
 }
 
 
 def _example(metric: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    session = {} if metric in ("host", "service_check") else {"session_id": _SESSION}
+    session = {} if metric in OWN else {"session_id": _SESSION}
     return {**session, "metric": metric, "value": value, "timestamp": _TIME, "event_id": f"{metric}-1"}
 
 

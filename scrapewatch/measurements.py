@@ -141,15 +141,25 @@ def _gauge(name: str, unit: str, description: str, kind: type[int] | type[float]
     return Field(name, kind, Fold.GAUGE, unit, description)
 
 
-_HISTOGRAM = tuple(
-    _count(
-        name,
-        f"pages that took up to {histogram.EDGES[k]:.4g} s"
-        if k < len(histogram.EDGES)
-        else f"pages that took longer than {histogram.EDGES[-1]:.4g} s",
+def _histogram(what: str) -> tuple[Field, ...]:
+    return tuple(
+        _count(
+            name,
+            f"{what} that took up to {histogram.EDGES[k]:.4g} s"
+            if k < len(histogram.EDGES)
+            else f"{what} that took longer than {histogram.EDGES[-1]:.4g} s",
+        )
+        for k, name in enumerate(histogram.FIELDS)
     )
-    for k, name in enumerate(histogram.FIELDS)
-)
+
+
+def _timing(name: str, what: str) -> tuple[Field, ...]:
+    return (
+        _sum(f"{name}_sum", "s", f"times of the {what}, added up"),
+        _count(f"{name}_count", f"how many {what}"),
+        _max(f"{name}_max", "s", f"the longest of the {what}"),
+    )
+
 
 _HOST = Tag("host", "name of the machine")
 
@@ -178,7 +188,7 @@ _ALL = (
             _sum("duration_sum", "s", "time the pages took, added up"),
             _count("duration_count", "pages whose time is known"),
             _max("duration_max", "s", "time of the slowest page"),
-            *_HISTOGRAM,
+            *_histogram("pages"),
         ),
     ),
     Measurement(
@@ -240,6 +250,8 @@ _ALL = (
         (
             _gauge("memory_mb", "MiBy", "resident memory"),
             _gauge("cpu_percent", "percent", "use of one core"),
+            _gauge("threads", "1", "threads", int),
+            _gauge("open_files", "1", "open files and sockets", int),
         ),
         tiers=(Tier.SESSIONS,),
         rolled_from=Tier.SESSIONS,
@@ -351,6 +363,51 @@ _ALL = (
         "Each network interface of the machine.",
         (_HOST, Tag("interface", "name of the interface")),
         (_count("sent_bytes", "bytes sent", "By"), _count("received_bytes", "bytes received", "By")),
+        tiers=(Tier.FLEET,),
+    ),
+    Measurement(
+        "host_processes",
+        "The processes of the machine that use most of the processor or of memory, by name, and those of scrapewatch.",
+        (
+            _HOST,
+            Tag("process", "name of the processes; other for those beyond the number of names that are kept"),
+        ),
+        (
+            _gauge("count", "1", "processes of that name", int),
+            _gauge("cpu_percent", "percent", "use of one core, added up"),
+            _gauge("memory", "By", "resident memory, added up", int),
+            _gauge("threads", "1", "threads, added up", int),
+            _gauge("open_files", "1", "open files and sockets, added up", int),
+        ),
+        tiers=(Tier.FLEET,),
+    ),
+    Measurement(
+        "collector",
+        "The collectors themselves, each as it reports about every 10 s.",
+        (Tag("collector", "number of the collector"), _HOST),
+        (
+            _count("accepted", "events made durable and acknowledged"),
+            _count("delivered", "events that both stores have"),
+            _count("dead_lettered", "events whose point a store rejected for good, less those replayed"),
+            _count("duplicates", "events that were known"),
+            _count("requests", "requests answered"),
+            _count("rejected", "items of requests that were no events"),
+            _count("refused", "requests turned away as a whole"),
+            _count("live_dropped", "live messages that a subscriber did not read in time"),
+            _sum("sampler_seconds", "s", "processor time of the sampler"),
+            _gauge("spooled", "1", "events that wait in the spool", int),
+            _gauge("spool_bytes", "By", "size of the spool", int),
+            _gauge("flushes_pending", "1", "flushes that a store has not passed", int),
+            _gauge("oldest_age", "s", "age of the oldest event that waits"),
+            _gauge("unrecorded_age", "s", "age of the oldest event that the records do not have"),
+            _gauge("problems", "1", "things that readiness says are wrong", int),
+            *_timing("ack", "acknowledgements (whole body to durable)"),
+            *_timing("commit", "commits of the spool, fsync included"),
+            *_timing("fold", "flushes cut, folded and persisted"),
+            *_timing("write_series", "writes to the store of points"),
+            *_timing("apply_records", "applications to the records"),
+            *_histogram("acknowledgements"),
+        ),
         tiers=(Tier.FLEET,),
     ),
     Measurement(

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from scrapewatch import examples, histogram
-from scrapewatch.events import TYPES
+from scrapewatch.events import METRICS, OWN, TYPES
 from scrapewatch.measurements import KEEPING, MEASUREMENTS, Field, Fold, Measurement, Tier, fields_in
 from scrapewatch.questions import QUESTIONS, Question
 from scrapewatch.settings import BARE, PREFIX, Settings
@@ -94,7 +94,7 @@ def _measurement(measurement: Measurement) -> list[str]:
     rows = [(f"`{f.name}`", *_field(f)) for f in measurement.fields if f.name not in histogram.FIELDS]
     if len(rows) < len(measurement.fields):
         first, last = histogram.FIELDS[0], histogram.FIELDS[-1]
-        rows.append((f"`{first}` … `{last}`", "int", "sum", "1", "pages by duration, see above"))
+        rows.append((f"`{first}` … `{last}`", "int", "sum", "1", "counted by duration, see above"))
     page += _table(("field", "type", "fold", "unit", "meaning"), rows)
     own = {field.name for field in measurement.fields}
     added = [f for f in fields_in(measurement, Tier.FLEET_1M) if f.name not in own]
@@ -122,8 +122,9 @@ def events() -> str:
     page += _fields_of(TYPES[0], leave_out=("metric", "value"))
     page += [
         'Types are strict: `"1"`, `1.0` and `true` are no integers. Fields that are not known are passed over. Text has no NUL and is '
-        "valid Unicode. Times are RFC 3339, in UTC where they name no zone; a number is read as seconds since 1970. The types `host` and "
-        "`service_check` are sent by scrapewatch itself and belong to no session.",
+        "valid Unicode. Times are RFC 3339, in UTC where they name no zone; a number is read as seconds since 1970. The types "
+        + ", ".join(f"`{metric}`" for metric in METRICS if metric in OWN)
+        + " are sent by scrapewatch itself and belong to no session.",
         "",
     ]
     for kind in TYPES:
@@ -151,9 +152,15 @@ def _fields_of(model: type[BaseModel], leave_out: Sequence[str] = ()) -> list[st
     schema = model.model_json_schema()["properties"]
     rows = []
     for name, field in model.model_fields.items():
-        if name not in leave_out:
+        if name not in leave_out and name not in histogram.FIELDS[1:]:
             shown = schema.get(name) or schema[str(field.validation_alias)]
-            rows.append((f"`{name}`", _type(shown), _default(field), field.description or ""))
+            named, meaning = f"`{name}`", field.description or ""
+            if name == histogram.FIELDS[0]:
+                named, meaning = (
+                    f"{named} … `{histogram.FIELDS[-1]}`",
+                    "counts by duration, see [metrics](metrics.md)",
+                )
+            rows.append((named, _type(shown), _default(field), meaning))
     return _table(("field", "type", "default", "meaning"), rows)
 
 
@@ -239,7 +246,9 @@ def _question(question: Question) -> list[str]:
     ]
     if len(rows) < len(question.columns):
         first, last = histogram.FIELDS[0], histogram.FIELDS[-1]
-        rows.append((f"`{first}` … `{last}`", "int", "1", "pages by duration, see [metrics](metrics.md)", ""))
+        rows.append(
+            (f"`{first}` … `{last}`", "int", "1", "counted by duration, see [metrics](metrics.md)", "")
+        )
     return page + _table(("column", "type", "unit", "meaning", "key"), rows)
 
 

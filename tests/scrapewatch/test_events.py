@@ -37,7 +37,7 @@ SPECIFIED = {
     "progress": "site done total",
     "custom": "name value unit labels",
 }
-OWN = {"host", "service_check"}
+OWN = {"host", "service_check", "collector"}
 
 VALUES: dict[str, type[BaseModel]] = {
     get_args(kind.model_fields["metric"].annotation)[0]: kind.model_fields["value"].annotation  # type: ignore[misc]

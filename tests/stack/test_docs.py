@@ -109,7 +109,8 @@ def test_every_type_of_event_is_documented_with_an_example_that_is_one() -> None
         assert shown["metric"] == metric
         assert validate(shown) == validate(examples.EVENTS[metric])
         for name in shown["value"]:
-            assert f"| `{name}` |" in section
+            if not re.fullmatch(r"h\d\d", name):
+                assert f"| `{name}` |" in section
 
 
 @pytest.mark.parametrize("metric", METRICS)
