@@ -1,0 +1,70 @@
+"""Where the figures go: ``bench/results/NAME.json``, each with the machine, the versions and the command that made it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from scrapewatch import __version__
+
+RESULTS: Final = Path(__file__).parent / "results"
+
+
+def surroundings(**versions: str) -> dict[str, Any]:
+    """The machine, the versions, the commit and the command of a run that ends now."""
+    revision = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=RESULTS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "machine": f"{os.cpu_count()} × {_processor()}, {_memory_gb()} GB, {platform.system()} {platform.release()}",
+        "versions": {
+            "scrapewatch": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("uvicorn", "pydantic", "msgspec")},
+            **versions,
+        },
+        "revision": revision.stdout.strip(),
+        "command": " ".join(["python -m", f"bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def write(name: str, document: dict[str, Any]) -> Path:
+    """Write ``results/NAME.json``."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """What was written, or None."""
+    path = RESULTS / f"{name}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
+
+
+def _memory_gb() -> int:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
