@@ -61,8 +61,8 @@ def success_rate(ok: int, pages: int, errors: int) -> float | None:
     return ok / attempts if attempts else None
 
 
-def quantiles(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """p50, p95 and p99 in seconds of a row of ``response_times``."""
+def quantiles(row: Mapping[str, Any], *, timing: str = "duration") -> dict[str, float | None]:
+    """p50, p95 and p99 in seconds of a row of ``response_times``, or with ``timing="ack"`` of one of ``collector_latencies``."""
     counts = [row[name] or 0 for name in histogram.FIELDS]
-    maximum = row.get("duration_max")
+    maximum = row.get(f"{timing}_max")
     return {f"p{round(q * 100)}": histogram.quantile(counts, q, maximum=maximum) for q in (0.5, 0.95, 0.99)}

@@ -40,6 +40,8 @@ class Question:
 _TIME = Column("time", "time", "ns", "start of the window")
 _SITE = Column("site", "string", "", "name of the site")
 _BY_SITE = Parameter("site", "", "only this site")
+_COLLECTOR = Column("collector", "string", "", "number of the collector")
+_BY_COLLECTOR = Parameter("collector", "", "only this collector")
 _FLEET = (Tier.FLEET, Tier.FLEET_1M, Tier.FLEET_1H)
 _GAUGES = (Tier.SESSIONS, Tier.FLEET_1M, Tier.FLEET_1H)
 
@@ -50,6 +52,14 @@ def _n(name: str, description: str, unit: str = "1") -> Column:
 
 def _f(name: str, unit: str, description: str) -> Column:
     return Column(name, "float", unit, description)
+
+
+def _timed(name: str, what: str) -> tuple[Column, Column, Column]:
+    return (
+        _f(f"{name}_sum", "s", f"times of the {what}, added up"),
+        _n(f"{name}_count", f"how many {what}"),
+        _f(f"{name}_max", "s", f"the longest of the {what}"),
+    )
 
 
 _ALL = (
@@ -140,6 +150,23 @@ _ALL = (
         _FLEET,
     ),
     Question(
+        "processes",
+        "The processes of the machines that use most, by name: a window has those that were among them in it.",
+        (Parameter("host", "", "only this machine"),),
+        (
+            _TIME,
+            Column("host", "string", "", "name of the machine"),
+            Column("process", "string", "", "name of the processes"),
+            _f("cpu_percent", "percent", "use of one core, mean"),
+            _f("cpu_percent_max", "percent", "use of one core, maximum"),
+            _f("memory", "By", "resident memory, maximum"),
+            _f("threads", "1", "threads, maximum"),
+            _f("count", "1", "processes of that name, maximum"),
+        ),
+        ("time", "host", "process"),
+        _FLEET,
+    ),
+    Question(
         "breaker_states",
         "Circuit breakers by site: the last state of each window and the changes in it.",
         (_BY_SITE,),
@@ -188,6 +215,63 @@ _ALL = (
             _f("response_time_max", "s", "time of the slowest check"),
         ),
         ("time", "service"),
+        _FLEET,
+    ),
+    Question(
+        "collector_throughput",
+        "What the collectors did: events in and out, requests, and what was turned away.",
+        (_BY_COLLECTOR,),
+        (
+            _TIME,
+            _COLLECTOR,
+            _n("accepted", "events made durable and acknowledged"),
+            _n("delivered", "events that both stores have"),
+            _n("dead_lettered", "events whose point a store rejected for good, less those replayed"),
+            _n("duplicates", "events that were known"),
+            _n("requests", "requests answered"),
+            _n("rejected", "items of requests that were no events"),
+            _n("refused", "requests turned away as a whole"),
+            _n("live_dropped", "live messages that a subscriber did not read in time"),
+            _f("sampler_seconds", "s", "processor time of the sampler"),
+        ),
+        ("time", "collector"),
+        _FLEET,
+    ),
+    Question(
+        "collector_backlog",
+        "What the collectors have not delivered yet: the highest of each window.",
+        (_BY_COLLECTOR,),
+        (
+            _TIME,
+            _COLLECTOR,
+            _f("spooled", "1", "events that wait in the spool"),
+            _f("spool_bytes", "By", "size of the spool"),
+            _f("flushes_pending", "1", "flushes that a store has not passed"),
+            _f("oldest_age", "s", "age of the oldest event that waits"),
+            _f("unrecorded_age", "s", "age of the oldest event that the records do not have"),
+            _f("problems", "1", "things that readiness says are wrong"),
+        ),
+        ("time", "collector"),
+        _FLEET,
+    ),
+    Question(
+        "collector_latencies",
+        "How long the steps of an event's way take: acknowledgements (as a histogram, too), commits, folds, and writes to each store.",
+        (_BY_COLLECTOR,),
+        (
+            _TIME,
+            _COLLECTOR,
+            *_timed("ack", "acknowledgements"),
+            *_timed("commit", "commits of the spool, fsync included"),
+            *_timed("fold", "flushes cut, folded and persisted"),
+            *_timed("write_series", "writes to the store of points"),
+            *_timed("apply_records", "applications to the records"),
+            *(
+                _n(name, f"acknowledgements in bucket {k} of the histogram")
+                for k, name in enumerate(histogram.FIELDS)
+            ),
+        ),
+        ("time", "collector"),
         _FLEET,
     ),
 )

@@ -17,6 +17,8 @@ from scrapewatch.measurements import MEASUREMENTS, Fold, Tier, fields_in
 from scrapewatch.ports import Batch, Flush, Table, TimeRange
 from scrapewatch.questions import QUESTIONS
 
+STEPS = ("ack", "commit", "fold", "write_series", "apply_records")
+
 Reading = tuple[str, int, Value]
 """Session (empty where the tier knows none), time, value."""
 Aggregate = Callable[[list[Reading]], int | float]
@@ -126,6 +128,51 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
             ),
             Part(
                 "resources", (), {"memory_mb": (highest, "memory_mb"), "cpu_percent": (mean, "cpu_percent")}
+            ),
+        ),
+        "processes": (
+            Part(
+                "host_processes",
+                ("host", "process"),
+                {
+                    "cpu_percent": (mean, "cpu_percent"),
+                    "cpu_percent_max": top("cpu_percent"),
+                    **{name: top(name) for name in ("memory", "threads", "count")},
+                },
+            ),
+        ),
+        "collector_throughput": (
+            Part(
+                "collector",
+                ("collector",),
+                _sums(
+                    *("accepted", "delivered", "dead_lettered", "duplicates", "requests"),
+                    *("rejected", "refused", "live_dropped", "sampler_seconds"),
+                ),
+            ),
+        ),
+        "collector_backlog": (
+            Part(
+                "collector",
+                ("collector",),
+                {
+                    name: top(name)
+                    for name in (
+                        *("spooled", "spool_bytes", "flushes_pending"),
+                        *("oldest_age", "unrecorded_age", "problems"),
+                    )
+                },
+            ),
+        ),
+        "collector_latencies": (
+            Part(
+                "collector",
+                ("collector",),
+                {
+                    **_sums(*(f"{step}_{what}" for step in STEPS for what in ("sum", "count"))),
+                    **_sums(*histogram.FIELDS),
+                    **{f"{step}_max": (highest, f"{step}_max") for step in STEPS},
+                },
             ),
         ),
         "service_uptime": (

@@ -52,6 +52,8 @@ _POOLS = {
     "host": ("web-1", "host, with = signs"),
     "service": ("InfluxDB", "sql", 'site: "indeed"'),
     "proxy": ("p1", "p 2"),
+    "process": ("influxd", "python3.12", "a, b = (c)"),
+    "collector": ("0", "17"),
     "labels": ("", "a=1,b=x y"),
 }
 

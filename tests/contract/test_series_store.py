@@ -291,6 +291,10 @@ def test_windows_written_as_rollups_answer_like_the_points_they_were_made_of(ser
         "breaker_states",
         "response_times",
         "service_uptime",
+        "processes",
+        "collector_throughput",
+        "collector_backlog",
+        "collector_latencies",
     ):
         from_raw = plain(raw).ask(question, parameters_of(question), time_range, tier=Tier.FLEET)
         answer = series.store.ask(
@@ -396,7 +400,7 @@ def _additive(measurement: Measurement, tier: Tier, name: str) -> st.SearchStrat
     """Points of the sums of ``measurement``, with ``name`` for the tag that its questions filter by."""
     tag_strategies = {
         tag: st.just(name)
-        if tag in ("site", "service", "session_id")
+        if tag in ("site", "service", "session_id", "collector")
         else st.sampled_from(("2xx", "403", "x,y"))
         for tag in measurement.tag_names(tier)
     }
@@ -425,6 +429,8 @@ def _additive(measurement: Measurement, tier: Tier, name: str) -> st.SearchStrat
         "breaker_states",
         "session_metrics",
         "service_uptime",
+        "collector_throughput",
+        "collector_latencies",
     ],
 )
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -456,6 +462,10 @@ def test_the_sums_of_the_windows_are_the_sum_of_the_points(
             "errors": {"errors": "count"},
         },
         "service_uptime": {"service_checks": {n: n for n in ("checks", "up", "response_time_sum")}},
+        "collector_throughput": {
+            "collector": {n: n for n in ("accepted", "dead_lettered", "sampler_seconds")}
+        },
+        "collector_latencies": {"collector": {n: n for n in ("ack_sum", "ack_count", "h07")}},
     }[question]
     strategies = [_additive(MEASUREMENTS[measurement], tier, name) for measurement in asked]
     points: list[tuple[Tier, Point]] = data.draw(st.lists(st.one_of(strategies), min_size=1, max_size=40))
