@@ -7,55 +7,83 @@ database refuse it for good: what a column does not know or cannot hold is left 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, lru_cache
 from typing import Any
 
+import orjson
 import structlog
 from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, String, Table
 
 from records.models import UtcDateTime
 from scrapewatch.ports import RowChange
-from scrapewatch.time import to_datetime
+from scrapewatch.time import SECOND, to_datetime
 
 log = structlog.get_logger(__name__)
 
 Row = dict[str, Any]
-"""A row by column, as SQLAlchemy gives and takes it."""
+"""A row by column, as SQLite stores it and PostgreSQL is asked for it: a time as :func:`moment` writes it, JSON as text, a truth as 0 or 1.
+
+So a value that no change touches goes from the database and back without being read, and times compare as they are.
+"""
 
 _MOST = 2**63 - 1
 # No database stores NUL, or half of a surrogate pair.
 _NOT_TEXT = dict.fromkeys((0, *range(0xD800, 0xE000)), "\ufffd")
+_NO_VALUE = (TypeError, ValueError, OverflowError, OSError)
+"""What a converter raises for a value that its column cannot hold."""
 
 TERMINAL = 4
 """The rank of a state that ends a session; queued is 0, running 1, paused 2, resumed (running again) 3, and an ordinary event -1."""
 
 
+def moment(ns: int) -> str:
+    """The time ``ns`` as rows hold it, cut to the microsecond: ``2026-01-05 12:00:00.000000``, in UTC."""
+    seconds, rest = divmod(ns, SECOND)
+    return f"{_second(seconds)}.{rest // 1_000:06d}"
+
+
+@lru_cache(maxsize=4096)  # a flush has few
+def _second(seconds: int) -> str:
+    return to_datetime(seconds * SECOND).replace(tzinfo=None).isoformat(" ")
+
+
+@lru_cache(maxsize=4096)
+def as_datetime(text: str) -> datetime:
+    """The time that :func:`moment` wrote, aware and in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def as_text(value: Any) -> str:
+    """A list or an object as rows hold it."""
+    return orjson.dumps(value).decode()
+
+
+@lru_cache(maxsize=4096)  # many sessions have the same sites
+def names_in(text: str | None) -> tuple[str, ...]:
+    """The names of a list that :func:`as_text` wrote."""
+    return tuple(orjson.loads(text)) if text else ()
+
+
 def blank(table: Table) -> Row:
     """A row of ``table`` before anything happened, without its ``id``."""
-    return {name: make() for name, make in _blanks(table)}
+    return dict(_blank(table))
 
 
 @cache
-def _blanks(table: Table) -> tuple[tuple[str, Callable[[], Any]], ...]:
-    def nothing() -> None:
-        return None
-
-    makers: list[tuple[str, Callable[[], Any]]] = []
-    for column in table.columns:
-        default = str(getattr(column.server_default, "arg", None))
-        made = {"0": int, "'[]'": list, "'{}'": dict}.get(default, nothing)
-        if column.name != "id":
-            makers.append((column.name, made))
-    return tuple(makers)
+def _blank(table: Table) -> Row:
+    empty = {"0": 0, "'[]'": "[]", "'{}'": "{}"}
+    defaults = {column.name: str(getattr(column.server_default, "arg", None)) for column in table.columns}
+    return {name: empty.get(default) for name, default in defaults.items() if name != "id"}
 
 
 def key_of(table: Table, key: Mapping[str, Any], columns: tuple[str, ...]) -> tuple[Any, ...]:
     """The values of ``columns`` in ``key`` as ``table`` holds them; what has no value is the empty string, or 0 in a number's column."""
     converters, empty = _converters(table), _empty(table)
     return tuple(
-        empty[name] if (value := key.get(name)) is None else converters[name](value) for name in columns
+        [empty[name] if (value := key.get(name)) is None else converters[name](value) for name in columns]
     )
 
 
@@ -66,37 +94,79 @@ def _empty(table: Table) -> dict[str, Any]:
 
 def merge(table: Table, row: Row, change: RowChange) -> None:
     """Do ``change`` to ``row`` in place."""
-    if change.add:
-        for name, value in _known(table, change.add):
-            row[name] = _within((row[name] or 0) + value)
-    if change.least:
-        for name, value in _known(table, change.least):
-            row[name] = value if row[name] is None else min(row[name], value)
-    if change.most:
-        for name, value in _known(table, change.most):
-            row[name] = value if row[name] is None else max(row[name], value)
+    converters = _converters(table)
+    for name, value in change.add.items():
+        if value is not None:
+            try:
+                row[name] = _within((row[name] or 0) + converters[name](value))
+            except (KeyError, *_NO_VALUE) as error:
+                _left_out(table, name, error)
+    for name, value in change.least.items():
+        if value is not None:
+            try:
+                least = converters[name](value)
+                if row[name] is None or least < row[name]:
+                    row[name] = least
+            except (KeyError, *_NO_VALUE) as error:
+                _left_out(table, name, error)
+    for name, value in change.most.items():
+        if value is not None:
+            try:
+                most = converters[name](value)
+                if row[name] is None or most > row[name]:
+                    row[name] = most
+            except (KeyError, *_NO_VALUE) as error:
+                _left_out(table, name, error)
     if change.once:
-        for name, value in _known(table, change.once):
-            if row[name] is None:
-                row[name] = value
+        for name, value in change.once.items():
+            if value is not None:
+                try:
+                    if row[name] is None:
+                        row[name] = converters[name](value)
+                except (KeyError, *_NO_VALUE) as error:
+                    _left_out(table, name, error)
     if change.latest:
         _merge_latest(table, row, change.latest)
     if change.union:
-        for name, names in _known(table, change.union):
-            row[name] = list(dict.fromkeys([*(row[name] or ()), *names]))
+        _merge_union(table, row, change.union)
     if change.states and "status_at" in row:
         for state in change.states:
             _merge_state(row, *state)
 
 
 def _merge_latest(table: Table, row: Row, latest: Mapping[str, Any]) -> None:
-    times = {name: int(pair[0]) for name, pair in latest.items()}
-    clock = dict(row["latest_at"] or {})
-    for name, value in _known(table, {name: pair[1] for name, pair in latest.items()}, may_be_none=True):
-        if times[name] >= clock.get(name, times[name]):
-            clock[name] = times[name]
+    converters = _converters(table)
+    clock = orjson.loads(row["latest_at"] or "{}")
+    for name, pair in latest.items():
+        time, value = int(pair[0]), pair[1]
+        try:
+            if value is not None:
+                value = converters[name](value)
+            elif not table.columns[name].nullable:
+                continue
+        except (KeyError, *_NO_VALUE) as error:
+            _left_out(table, name, error)
+            continue
+        if time >= clock.get(name, time):
+            clock[name] = time
             row[name] = value
-    row["latest_at"] = clock
+    row["latest_at"] = as_text(clock)
+
+
+def _merge_union(table: Table, row: Row, union: Mapping[str, Any]) -> None:
+    for name, names in union.items():
+        try:
+            known = names_in(row[name])
+            united = tuple(dict.fromkeys([*known, *_clean_json(names)]))
+            if len(united) > len(known):
+                row[name] = as_text(united)
+        except (KeyError, *_NO_VALUE) as error:
+            _left_out(table, name, error)
+
+
+def _left_out(table: Table, name: str, error: Exception) -> None:
+    event = "unknown_column" if isinstance(error, KeyError) else "value_left_out"
+    log.warning(event, table=table.name, column=name)
 
 
 def _merge_state(row: Row, time: int, rank: int, status: str, reason: str | None) -> None:
@@ -108,48 +178,26 @@ def _merge_state(row: Row, time: int, rank: int, status: str, reason: str | None
         row["reported_reason"] = None if reason is None else clean(reason, 500)
 
 
-def _known(table: Table, values: Mapping[str, Any], *, may_be_none: bool = False) -> list[tuple[str, Any]]:
-    """The pairs of ``values`` that ``table`` can hold, as it holds them."""
-    converters = _converters(table)
-    held: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        convert = converters.get(name)
-        if convert is None:
-            log.warning("unknown_column", table=table.name, column=name)
-        elif value is None:
-            if may_be_none and table.columns[name].nullable:
-                held.append((name, None))
-        else:
-            try:
-                held.append((name, convert(value)))
-            except (TypeError, ValueError, OverflowError, OSError):
-                log.warning("value_left_out", table=table.name, column=name)
-    return held
-
-
 @cache
 def _converters(table: Table) -> dict[str, Callable[[Any], Any]]:
-    """What turns a value into what its column holds, by column; each raises TypeError, ValueError, OverflowError or OSError."""
+    """What turns a value into what its column holds, by column; each raises one of :data:`_NO_VALUE`."""
     return {column.name: _converter(column) for column in table.columns}
 
 
 def _converter(column: Column[Any]) -> Callable[[Any], Any]:
     kind = column.type
     if isinstance(kind, UtcDateTime):
-        return _moment
+        return lambda ns: moment(int(ns))
     if isinstance(kind, Boolean):
-        return bool
+        return lambda value: int(bool(value))
     if isinstance(kind, BigInteger | Integer):
         return lambda value: _within(int(value))
     if isinstance(kind, Double):
         return _finite
     if isinstance(kind, String):
-        return lambda value: clean(value if isinstance(value, str) else str(value), kind.length)
-    return _clean_json
-
-
-def _moment(ns: Any) -> datetime:
-    return to_datetime(int(ns))
+        length = kind.length
+        return lambda value: clean(value if isinstance(value, str) else str(value), length)
+    return lambda value: as_text(_clean_json(value))
 
 
 def _finite(value: Any) -> float:
@@ -160,7 +208,10 @@ def _finite(value: Any) -> float:
 
 
 def _within(value: Any) -> Any:
-    return min(max(value, -_MOST), _MOST) if isinstance(value, int) else value
+    if -_MOST <= value <= _MOST:
+        return value
+    most = _MOST if isinstance(value, int) else sys.float_info.max
+    return min(max(value, -most), most)
 
 
 def clean(text: str, length: int | None = None) -> str:

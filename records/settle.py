@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from records.merge import TERMINAL, Row
+from records.merge import TERMINAL, Row, as_datetime, as_text, moment, names_in
 from records.verdicts import SessionFacts, SiteFacts, judge
-from scrapewatch.time import to_datetime
 
 OPEN = ("queued", "running", "paused")
 """The states of a session that goes on."""
@@ -50,42 +49,45 @@ def _settle_status(session: Row) -> None:
     else:
         session["status"] = said or "running"
         session["status_reason"] = session["reported_reason"]
-        session["completed_at"] = to_datetime(session["status_at"]) if ended else None
+        session["completed_at"] = moment(session["status_at"]) if ended else None
         if said == "queued" and (session["active_at"] or 0) >= session["status_at"]:
             # Work was seen since: it runs, although nobody said that it started.
             session["status"], session["status_reason"] = "running", None
-    begun = [session[name] for name in ("started_at", "queued_at", "last_event_at") if session[name]]
-    session["begun_at"] = begun[0] if begun else session["begun_at"]
+    session["begun_at"] = (
+        session["started_at"] or session["queued_at"] or session["last_event_at"] or session["begun_at"]
+    )
 
 
 def _settle_totals(session: Row, executions: Sequence[Row]) -> None:
-    for total, seen, reported, of_execution in (
-        ("total_jobs_found", "jobs_seen", "jobs_reported", ("jobs_scraped", "jobs_reported")),
-        ("total_pages", "pages_processed", "pages_reported", ("pages_processed", "pages_reported")),
-        ("errors_count", "errors_seen", "errors_reported", ("errors_count", "errors_reported")),
-    ):
-        at_sites = sum(max(e[of_execution[0]], e[of_execution[1]] or 0) for e in executions)
-        session[total] = max(session[seen], session[reported] or 0, at_sites)
-    measured = _seconds(session["started_at"], session["completed_at"])
+    jobs = pages = errors = 0
+    for execution in executions:
+        jobs += max(execution["jobs_scraped"], execution["jobs_reported"] or 0)
+        pages += max(execution["pages_processed"], execution["pages_reported"] or 0)
+        errors += max(execution["errors_count"], execution["errors_reported"] or 0)
+    session["total_jobs_found"] = max(session["jobs_seen"], session["jobs_reported"] or 0, jobs)
+    session["total_pages"] = max(session["pages_processed"], session["pages_reported"] or 0, pages)
+    session["errors_count"] = max(session["errors_seen"], session["errors_reported"] or 0, errors)
     if session["closed_by"] is None:
         session["duration_seconds"] = None
     else:
+        measured = _seconds(session["started_at"], session["completed_at"])
         known = [length for length in (measured, session["duration_reported"]) if length is not None]
         session["duration_seconds"] = max(known, default=None)
     last = _last_attempts(executions)
-    session["total_sites"] = len({*(session["sites"] or ()), *last})
-    session["successful_sites"] = sum(execution["success"] is True for execution in last.values())
-    session["failed_sites"] = sum(execution["success"] is False for execution in last.values())
+    names = names_in(session["sites"])
+    session["total_sites"] = len(last.keys() | names) if names else len(last)
+    ends = [execution["success"] for execution in last.values()]
+    session["successful_sites"], session["failed_sites"] = ends.count(1), ends.count(0)
 
 
 def _settle_verdict(session: Row, executions: Sequence[Row], errors: Mapping[tuple[str, str], int]) -> None:
     if session["closed_by"] is None and session["stalled_at"] is None:
-        session["verdict"], session["verdict_evidence"] = None, []
+        session["verdict"], session["verdict_evidence"] = None, "[]"
         return
     verdict = judge(_facts(session, executions, errors))
     assert verdict is not None, "it has ended or is stalled"  # noqa: S101
     session["verdict"] = verdict.name
-    session["verdict_evidence"] = [asdict(piece) for piece in verdict.evidence]
+    session["verdict_evidence"] = as_text([asdict(piece) for piece in verdict.evidence])
 
 
 def _facts(session: Row, executions: Sequence[Row], errors: Mapping[tuple[str, str], int]) -> SessionFacts:
@@ -93,8 +95,8 @@ def _facts(session: Row, executions: Sequence[Row], errors: Mapping[tuple[str, s
         status=session["status"],
         reason=session["status_reason"],
         closed_by=session["closed_by"],
-        stalled_at=session["stalled_at"],
-        last_event_at=session["last_event_at"],
+        stalled_at=_when(session["stalled_at"]),
+        last_event_at=_when(session["last_event_at"]),
         jobs=session["total_jobs_found"],
         jobs_seen=session["jobs_seen"],
         jobs_reported=session["jobs_reported"],
@@ -106,7 +108,7 @@ def _facts(session: Row, executions: Sequence[Row], errors: Mapping[tuple[str, s
         error_types=_by_type(errors),
         max_jobs_per_site=session["max_jobs_per_site"],
         sites=_sites(executions, errors),
-        declared_sites=tuple(session["sites"] or ()),
+        declared_sites=names_in(session["sites"]),
     )
 
 
@@ -117,7 +119,7 @@ def _sites(executions: Sequence[Row], errors: Mapping[tuple[str, str], int]) -> 
         sites.append(
             SiteFacts(
                 name=name,
-                success=last["success"],
+                success=None if last["success"] is None else bool(last["success"]),
                 finished=last["completed_at"] is not None,
                 jobs=sum(max(e["jobs_scraped"], e["jobs_reported"] or 0) for e in attempts),
                 pages=sum(max(e["pages_processed"], e["pages_reported"] or 0) for e in attempts),
@@ -145,5 +147,11 @@ def _last_attempts(executions: Iterable[Row]) -> dict[str, Row]:
     return last
 
 
-def _seconds(start: datetime | None, stop: datetime | None) -> float | None:
-    return None if start is None or stop is None else max((stop - start).total_seconds(), 0.0)
+def _seconds(start: str | None, stop: str | None) -> float | None:
+    if start is None or stop is None:
+        return None
+    return max((as_datetime(stop) - as_datetime(start)).total_seconds(), 0.0)
+
+
+def _when(text: str | None) -> datetime | None:
+    return None if text is None else as_datetime(text)

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
-import orjson
 import structlog
 from sqlalchemy import (
     BigInteger,
-    ColumnClause,
     ColumnElement,
     Connection,
     String,
     Table,
-    TableValuedAlias,
     and_,
     any_,
     bindparam,
     cast,
-    column,
     delete,
     func,
     insert,
@@ -39,7 +32,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from records import migrate
 from records.engine import make_engine, reading, writing
-from records.merge import TERMINAL, Row, blank, clean, key_of, merge
+from records.merge import TERMINAL, Row, as_text, blank, clean, key_of, merge, moment
 from records.models import (
     AppliedSource,
     Base,
@@ -51,11 +44,12 @@ from records.models import (
     ScrapeSession,
     SiteExecution,
 )
+from records.rows import Before, Key, Rows, rows_of
 from records.settle import heard_from, settle_execution, settle_session
 from scrapewatch.measurements import KEEPING, Tier
 from scrapewatch.ports import DirtyWindow, RecordChanges, RowChange
 from scrapewatch.problems import ConfigurationError, StoreUnavailable
-from scrapewatch.time import SECOND, now_ns, to_datetime
+from scrapewatch.time import SECOND, now_ns, to_datetime, to_ns
 
 log = structlog.get_logger(__name__)
 
@@ -86,9 +80,6 @@ _KEYS = {
 """What tells the rows of a tenant apart."""
 
 _TABLES = {table.name: table for table in _KEYS}
-
-Key = tuple[Any, ...]
-"""Tenant, then the values of :data:`_KEYS`."""
 
 
 class SqlRecords:
@@ -261,7 +252,7 @@ class SqlRecords:
         stalled_before = to_datetime(now - int(stall_after * SECOND))
         abandoned_before = to_datetime(now - int(abandon_after * SECOND))
         silent = (
-            select(_SESSIONS)
+            select(columns.tenant, columns.session_id)
             .where(
                 or_(
                     and_(
@@ -283,17 +274,17 @@ class SqlRecords:
         changed: list[str] = []
         while True:
             with writing(self.engine) as db:
-                before = [dict(row) for row in db.execute(silent).mappings()]
-                after = [dict(row) for row in before]
-                for row in after:
-                    row["stalled_at"] = to_datetime(now)
-                    if row["last_event_at"] <= abandoned_before:
+                found = _rows(db, _SESSIONS).find(db, [tuple(row) for row in db.execute(silent)])
+                after = {key: _row(_SESSIONS, before) for key, before in found.items()}
+                for row in after.values():
+                    row["stalled_at"] = moment(now)
+                    if row["last_event_at"] <= moment(to_ns(abandoned_before)):
                         row["closed_by"] = "watch"
                         row["status_reason"] = f"no event for {_length(abandon_after)}"
-                keys = [(row["tenant"], row["session_id"]) for row in after]
-                _settle(db, after, _find(db, _EXECUTIONS, keys).values())
-                _update(db, _SESSIONS, zip(before, after, strict=True))
-            changed += [row["session_id"] for row in after]
+                executions = _rows(db, _EXECUTIONS).find(db, found)
+                _settle(db, after, {key: _row(_EXECUTIONS, row) for key, row in executions.items()})
+                _rows(db, _SESSIONS).update(db, [(found[key], row) for key, row in after.items()])
+            changed += [session_id for _, session_id in sorted(after)]
             if len(after) < WATCHED_AT_ONCE:
                 return changed
 
@@ -379,85 +370,85 @@ def _source_key(source: str) -> str:
 
 
 def _apply_to_sessions(db: Connection, touched: _Touched) -> None:
-    made = {"begun_at": to_datetime(now_ns()), "status": "running"}
+    made = {"begun_at": moment(now_ns()), "status": "running"}
     before = _claim(db, _SESSIONS, touched.rows[_SESSIONS], made)
-    after = {key: dict(row) for key, row in before.items()}
+    after = {key: _row(_SESSIONS, row) for key, row in before.items()}
     for key, changes in touched.rows[_SESSIONS].items():
+        row = after[key]
+        last = row["last_event_at"]
         for change in changes:
-            merge(_SESSIONS, after[key], change)
-        if after[key]["last_event_at"] != before[key]["last_event_at"]:
-            heard_from(after[key])
-    executions = _find(db, _EXECUTIONS, before)
-    executions |= _apply_below(db, _EXECUTIONS, touched.rows[_EXECUTIONS], executions)
+            merge(_SESSIONS, row, change)
+        if row["last_event_at"] != last:
+            heard_from(row)
+    executions = _apply_below(
+        db, _EXECUTIONS, touched.rows[_EXECUTIONS], _rows(db, _EXECUTIONS).find(db, before)
+    )
     errors = touched.rows[_ERRORS]
-    _apply_below(db, _ERRORS, errors, _find(db, _ERRORS, errors))
-    _settle(db, after.values(), executions.values())
-    _update(db, _SESSIONS, ((before[key], after[key]) for key in sorted(after)))
+    _apply_below(db, _ERRORS, errors, _rows(db, _ERRORS).find(db, errors, all_parts=True))
+    _settle(db, after, executions)
+    _rows(db, _SESSIONS).update(db, [(before[key], row) for key, row in after.items()])
 
 
 def _apply_below(
-    db: Connection, table: Table, touched: Mapping[Key, list[RowChange]], found: Mapping[Key, Row]
+    db: Connection, table: Table, touched: Mapping[Key, list[RowChange]], found: Mapping[Key, Before]
 ) -> dict[Key, Row]:
-    """Apply changes to rows that belong to sessions whose rows are locked, so that nobody else can add any; returns the rows."""
+    """Apply changes to rows that belong to sessions whose rows are locked, so that nobody else can add any; returns them and the others."""
     names = ("tenant", *_KEYS[table])
-    after = {}
-    for key in sorted(touched):
-        row = dict(found[key]) if key in found else blank(table) | dict(zip(names, key, strict=True))
-        for change in touched[key]:
+    after = {key: _row(table, row) for key, row in found.items()}
+    for key, changes in touched.items():
+        row = after.get(key)
+        if row is None:
+            row = after[key] = blank(table) | dict(zip(names, key, strict=True))
+        for change in changes:
             merge(table, row, change)
         if table is _EXECUTIONS:
             settle_execution(row)
-        after[key] = row
-    new = [row for key, row in after.items() if key not in found]
-    _insert_new(db, table, new)
-    _update(db, table, ((found[key], row) for key, row in after.items() if key in found))
+    rows = _rows(db, table)
+    rows.insert(db, [after[key] for key in touched if key not in found])
+    rows.update(db, [(found[key], after[key]) for key in touched if key in found])
     return after
 
 
 def _apply_to_postings(db: Connection, touched: Mapping[Key, list[RowChange]]) -> None:
     before = _claim(db, _POSTINGS, touched, {})
     pairs = []
-    for key in sorted(touched):
-        row = dict(before[key])
+    for key, found in before.items():
+        row = _row(_POSTINGS, found)
         for change in touched[key]:
             merge(_POSTINGS, row, change)
-        pairs.append((before[key], row))
-    _update(db, _POSTINGS, pairs)
+        pairs.append((found, row))
+    _rows(db, _POSTINGS).update(db, pairs)
 
 
-def _claim(db: Connection, table: Table, keys: Collection[Key], first: Mapping[str, Any]) -> dict[Key, Row]:
+def _claim(
+    db: Connection, table: Table, keys: Collection[Key], first: Mapping[str, Any]
+) -> dict[Key, Before]:
     """The rows under ``keys``, locked; those that were not there are made, with the values of ``first``."""
-    missing = sorted(set(keys) - _find(db, table, keys, only_keys=True).keys())
-    names = ("tenant", *_KEYS[table])
-    _insert_new(db, table, [{**dict(zip(names, key, strict=True)), **first} for key in missing])
-    found = _find(db, table, keys, lock=True)
+    rows, names = _rows(db, table), ("tenant", *_KEYS[table])
+
+    def make(missing: Iterable[Key]) -> None:
+        rows.insert(db, [{**dict(zip(names, key, strict=True)), **first} for key in missing])
+
+    if rows.alone:
+        found = rows.find(db, keys)
+        if missing := sorted(keys - found.keys()):
+            make(missing)
+            found |= rows.find(db, missing)
+    else:
+        # All are there before the first is locked: so each flush locks them in one order.
+        make(rows.missing(db, keys))
+        found = rows.find(db, keys, lock=True)
     if len(found) < len(keys):
         raise StoreUnavailable("a record was deleted while it was written to", retry_after=0.1)
     return found
 
 
-def _find(
-    db: Connection, table: Table, keys: Collection[Key], *, only_keys: bool = False, lock: bool = False
-) -> dict[Key, Row]:
-    """The rows that have a tenant and a session (a posting: a fingerprint) of ``keys``, by key; error groups only those of ``keys``."""
-    names = ("tenant", *_KEYS[table])
-    columns = [table.c[name] for name in names]
-    query = select(*(columns if only_keys else table.columns)).order_by(*columns)
-    query = query.where(columns[0] == bindparam("of"), _one_of(db, columns[1], "first"))
-    if table is _ERRORS:
-        query = query.where(_one_of(db, columns[-1], "last"))
-    if lock:
-        query = query.with_for_update()
-    found: dict[Key, Row] = {}
-    for tenant, rest in groupby(sorted(keys), key=itemgetter(0)):
-        of_tenant = list(rest)
-        values = {"of": tenant, "first": _list(db, {key[1] for key in of_tenant})}
-        if table is _ERRORS:
-            values["last"] = _list(db, {key[-1] for key in of_tenant})
-        key_of_row = itemgetter(*names)
-        for row in db.execute(query, values).mappings():
-            found[key_of_row(row)] = dict(row)
-    return found
+def _rows(db: Connection, table: Table) -> Rows:
+    return rows_of(db.dialect.name, table, _KEYS[table])
+
+
+def _row(table: Table, before: Before) -> Row:
+    return dict(zip(table.columns.keys(), before, strict=True))
 
 
 def _one_of(db: Connection, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
@@ -468,70 +459,27 @@ def _one_of(db: Connection, column: ColumnElement[str], name: str) -> ColumnElem
     return column.in_(select(each.c.value))
 
 
-def _list(db: Connection, values: Iterable[str]) -> Any:
-    names = sorted(values)
-    return names if db.dialect.name == "postgresql" else json.dumps(names)
+def _list(db: Connection, texts: Iterable[str]) -> Any:
+    names = sorted(texts)
+    return names if db.dialect.name == "postgresql" else as_text(names)
 
 
-def _update(db: Connection, table: Table, pairs: Iterable[tuple[Row, Row]]) -> None:
-    """Write what is different in the second of each pair."""
-    changed = [(before, after) for before, after in pairs if before != after]
-    # One statement for all of them, with the columns that changed in any.
-    names = sorted({name for before, after in changed for name in after if after[name] != before[name]})
-    if not names:
-        return
-    rows = [{"id": row["id"], **{name: row[name] for name in names}} for _, row in changed]
-    if db.dialect.name == "postgresql":
-        given = _given(table, ["id", *names])
-        statement = update(table).where(table.c.id == given.c.id).values({n: given.c[n] for n in names})
-        db.execute(statement, {"rows": orjson.dumps(rows).decode()})
-    else:
-        # A column's own name cannot be bound beside it.
-        statement = (
-            update(table).where(table.c.id == bindparam("_id")).values({n: bindparam(n) for n in names})
-        )
-        db.execute(statement, [{"_id": row.pop("id"), **row} for row in rows])
-
-
-def _insert_new(db: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Add ``rows``, which all have the same columns, unless they are there."""
-    if not rows:
-        return
-    put = _insert(db)(table)
-    if db.dialect.name == "postgresql":
-        names = list(rows[0])
-        given = _given(table, names)
-        put = put.from_select(names, select(*(given.c[name] for name in names)))
-        db.execute(put.on_conflict_do_nothing(), {"rows": orjson.dumps(rows).decode()})
-    else:
-        db.execute(put.on_conflict_do_nothing(), rows)
-
-
-def _given(table: Table, names: Iterable[str]) -> TableValuedAlias:
-    """The rows bound as ``rows``, with the columns ``names`` of ``table``.
-
-    A statement a flush, where one a row would make PostgreSQL plan each (1,000 sessions: half a second of its time).
-    """
-    rows = func.json_to_recordset(cast(bindparam("rows", type_=String), postgresql.JSON))
-    columns: list[ColumnClause[Any]] = [column(name, table.c[name].type) for name in names]
-    return rows.table_valued(*columns).render_derived(name="given", with_types=True)
-
-
-def _settle(db: Connection, sessions: Collection[Row], executions: Iterable[Row]) -> None:
+def _settle(db: Connection, sessions: Mapping[Key, Row], executions: Mapping[Key, Row]) -> None:
     """Set the derived columns of ``sessions``, whose rows are locked and which have ``executions``."""
-    of_session: dict[Key, list[Row]] = defaultdict(list)
-    for row in executions:
-        of_session[row["tenant"], row["session_id"]].append(row)
+    of_session: dict[Key, list[Row]] = {key: [] for key in sessions}
+    for key, row in executions.items():
+        of_session[key[:2]].append(row)
     judged = [
-        row for row in sessions if row["closed_by"] or row["stalled_at"] or row["status_rank"] == TERMINAL
+        key
+        for key, row in sessions.items()
+        if row["closed_by"] or row["stalled_at"] or row["status_rank"] == TERMINAL
     ]
-    errors = _errors_by_type(db, judged)
-    for session in sessions:
-        key = (session["tenant"], session["session_id"])
-        settle_session(session, of_session[key], errors[key])
+    errors = _errors_by_type(db, judged) if judged else {}
+    for key, session in sessions.items():
+        settle_session(session, of_session[key], errors.get(key))
 
 
-def _errors_by_type(db: Connection, sessions: Iterable[Row]) -> dict[Key, dict[tuple[str, str], int]]:
+def _errors_by_type(db: Connection, sessions: Iterable[Key]) -> dict[Key, dict[tuple[str, str], int]]:
     """How many errors of each (site, type) there were, by (tenant, session)."""
     columns = _ERRORS.c
     query = (
@@ -540,11 +488,11 @@ def _errors_by_type(db: Connection, sessions: Iterable[Row]) -> dict[Key, dict[t
         .group_by(columns.session_id, columns.site_name, columns.type)
     )
     errors: dict[Key, dict[tuple[str, str], int]] = defaultdict(dict)
-    for tenant, rest in groupby(
-        sorted((row["tenant"], row["session_id"]) for row in sessions), key=itemgetter(0)
-    ):
-        ids = _list(db, (session_id for _, session_id in rest))
-        for session_id, site, kind, count in db.execute(query, {"of": tenant, "ids": ids}):
+    of_tenant: dict[str, list[str]] = defaultdict(list)
+    for tenant, session_id in sessions:
+        of_tenant[tenant].append(session_id)
+    for tenant, ids in sorted(of_tenant.items()):
+        for session_id, site, kind, count in db.execute(query, {"of": tenant, "ids": _list(db, ids)}):
             errors[tenant, session_id][site, kind or "other"] = int(count)
     return errors
 
