@@ -16,10 +16,11 @@ log = structlog.get_logger(__name__)
 class Periodic:
     """Calls ``work`` every ``interval`` seconds until stopped; what it raises is logged, and it goes on.
 
+    An ``interval`` that is called says after each turn how many seconds the next one is away.
     ``problem`` says why the last call failed; None when it did not.
     """
 
-    def __init__(self, name: str, interval: float, work: Callable[[], object]) -> None:
+    def __init__(self, name: str, interval: float | Callable[[], float], work: Callable[[], object]) -> None:
         self.problem: str | None = None
         self._name = name
         self._interval = interval
@@ -52,4 +53,7 @@ class Periodic:
                 if self.problem != fault:
                     log.exception("failed; it goes on", work=self._name)
                 self.problem = fault
-            self._stop.wait(max(self._interval - (time.monotonic() - began), 0.01))
+            left = (
+                self._interval() if callable(self._interval) else self._interval - (time.monotonic() - began)
+            )
+            self._stop.wait(max(left, 0.01))

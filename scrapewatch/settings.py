@@ -107,10 +107,11 @@ class Settings(BaseModel):
     )
     flush_interval: float = Field(1.0, gt=0, le=60, description="Seconds between flushes to the stores.")
     sample_interval: float = Field(
-        5.0,
+        30.0,
         ge=0.1,
         le=3600,
-        description="Seconds between samples of the machine; 0 is not allowed, see sampler.",
+        description="Longest time between samples of the machine, s, while it is idle; while it is busy or its figures move they come "
+        "each second. Below a second it is the fixed time between them. To have none, see sampler.",
     )
     sampler: bool = Field(True, description="Sample the machine that the collector runs on.")
     check_interval: float = Field(
@@ -118,6 +119,30 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest body of a request, uncompressed.")
     max_events: int = Field(10_000, ge=1, description="Most events in a request.")
+    bodies_max_bytes: int = Field(
+        64_000_000,
+        ge=1_000_000,
+        description="Bodies of requests in memory at once, in a collector. Who does not fit waits up to 5 seconds, then gets 503.",
+    )
+    tenant_bodies_share: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="Share of bodies_max_bytes that one tenant may hold, so that others find room at once; beyond it 429.",
+    )
+    tenant_events_per_second: int = Field(
+        0,
+        ge=0,
+        description="Events a second of one tenant, on average over 10 seconds, beyond which its requests get 429; 0 is no limit.",
+    )
+    max_tag_values: int = Field(
+        10_000,
+        ge=10,
+        description="Different values of one tag (site, proxy, name of a figure, …) that a tenant may use within a day or two.",
+    )
+    max_sessions: int = Field(
+        200_000, ge=10, description="Different sessions that a tenant may report of within a day or two."
+    )
     spool_max_bytes: int = Field(
         4_000_000_000, ge=1_000_000, description="Size of the spool beyond which requests get 503."
     )

@@ -1,4 +1,4 @@
-"""The sampler: what the machine and the process use, as ``host`` events that take the way of all others."""
+"""The machine as a whole: processor, memory, disks and network, as the value of a ``host`` event."""
 
 from __future__ import annotations
 
@@ -10,27 +10,35 @@ import psutil
 _UNREAL = frozenset({"squashfs", "iso9660", "tmpfs", "devtmpfs", "overlay"})
 
 
-class Sampler:
+class Machine:
     """Samples this machine; byte counts are those since the sample before, and so are missing from the first."""
 
     def __init__(self) -> None:
-        self._host = socket.gethostname()
+        self.host = socket.gethostname()[:100]
         self._process = psutil.Process()
         self._process.cpu_percent()
         psutil.cpu_percent(percpu=True)
+        self._glanced = _busy_and_total()
         self._disk_before: tuple[int, int] | None = None
         self._network_before: dict[str, tuple[int, int]] = {}
         self._disk_bytes()
         self._interfaces()
 
-    def sample(self) -> dict[str, Any]:
-        """One ``host`` event."""
+    def glance(self) -> float:
+        """Use of all cores (percent) since the last glance: a fraction of what a sample costs."""
+        busy, total = _busy_and_total()
+        was_busy, was_total = self._glanced
+        self._glanced = busy, total
+        return 100.0 * (busy - was_busy) / (total - was_total) if total > was_total else 0.0
+
+    def sample(self, *, disks: bool = True) -> dict[str, Any]:
+        """The value of a ``host`` event; ``disks`` says whether file systems are asked, too."""
         cores = psutil.cpu_percent(percpu=True)
         memory = psutil.virtual_memory()
         swap = psutil.swap_memory()
         load_1, load_5, load_15 = psutil.getloadavg()
         value: dict[str, Any] = {
-            "host": self._host,
+            "host": self.host,
             "cpu_percent": round(sum(cores) / len(cores), 2) if cores else 0.0,
             "cores": cores,
             "memory_total": memory.total,
@@ -43,13 +51,14 @@ class Sampler:
             "load_15": load_15,
             "process_memory": self._process.memory_info().rss,
             "process_cpu_percent": self._process.cpu_percent(),
-            "disks": self._disks(),
             "interfaces": self._interfaces(),
         }
+        if disks:
+            value["disks"] = self._disks()
         read_written = self._disk_bytes()
         if read_written is not None:
             value["disk_read_bytes"], value["disk_written_bytes"] = read_written
-        return {"metric": "host", "value": value}
+        return value
 
     def _disks(self) -> list[dict[str, Any]]:
         disks: dict[str, dict[str, Any]] = {}
@@ -96,3 +105,12 @@ class Sampler:
         if before is None:
             return None
         return max(counted.read_bytes - before[0], 0), max(counted.write_bytes - before[1], 0)
+
+
+def _busy_and_total() -> tuple[float, float]:
+    """Seconds that all cores were busy, and seconds in all."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    # guest time is part of user time already: https://docs.kernel.org/filesystems/proc.html, "stat"
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total - idle, total
