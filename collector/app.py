@@ -1,36 +1,37 @@
-"""The collector over HTTP: one route that takes events."""
+"""The collector over HTTP: one route that takes events.
+
+It is bare ASGI: thousands of single events a second come through it, and what FastAPI does for a route costs three times what is done
+here. FastAPI describes it, and answers what is no POST.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final
+from urllib.parse import parse_qs
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 from pydantic import BaseModel, Field, TypeAdapter
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
-from collector.ingest import (
-    CONTENT_TYPES,
-    BodyTooLarge,
-    MalformedBody,
-    TooManyEvents,
-    UnsupportedBody,
-    unpack,
-)
+from collector.body import BodyTooLarge, UnsupportedBody, encoding_of, has_lines, most_unpacked, unpack
+from collector.fairness import Admission
+from collector.ingest import MalformedBody, TooManyEvents
 from collector.metrics import metric_families
 from collector.service import Collector
+from collector.service import Receipt as Accepted
 from scrapewatch import events
-from scrapewatch.http import problem, problem_responses
+from scrapewatch.http import add_shortcut, kind_of, problem, problem_of, problem_responses
+from scrapewatch.problems import Busy, InvalidInput, ScrapewatchError, TooMuch
 from scrapewatch.settings import Settings
 
 PATH: Final = "/monitoring/metrics"
-
-BODY_SECONDS: Final = 10.0
-"""How long a body may take to arrive."""
 
 EXAMPLE: Final = {
     "session_id": "s1",
@@ -60,42 +61,140 @@ class Receipt(BaseModel):
     )
 
 
-def build_router(
-    collector: Collector, settings: Settings, tenant_of: Callable[[Request], str], *, prefix: str = "/api/v1"
-) -> APIRouter:
-    """The collector's route under ``prefix`` and without it; ``tenant_of`` tells whose events a request brings."""
-    router = APIRouter(tags=["ingest"])
+_REFUSALS: Final[Mapping[type[ScrapewatchError], tuple[int, str, str]]] = {
+    UnsupportedBody: (415, "unsupported-body", "This body is not taken"),
+    BodyTooLarge: (413, "too-large", "The body is too large"),
+    TooManyEvents: (413, "too-many-events", "Too many events"),
+    MalformedBody: (400, "not-json", "The body is not JSON"),
+}
+"""What is wrong with a body → status, last part of the problem's type, title."""
 
-    async def ingest(
-        request: Request,
-        backfill: Annotated[
-            bool, Query(description="the events are history: they may be older than 7 days")
-        ] = False,
-        idempotency_key: Annotated[
-            str | None,
-            Header(min_length=1, max_length=200, description="the same key with the same body counts once"),
-        ] = None,
-    ) -> Response:
+_BOOLS: Final = {
+    **dict.fromkeys(("true", "1", "yes", "on", "t", "y"), True),
+    **dict.fromkeys(("false", "0", "no", "off", "f", "n"), False),
+}
+_JSON: Final = (b"content-type", b"application/json")
+
+_UNKNOWN: Final = 65_536  # room taken at a time for a body that does not say its size
+_LARGE: Final = 8_192  # bytes from which an encoded body is unpacked in a thread
+
+
+class Ingest:
+    """ASGI: one ``POST`` of events, answered once they are durable.
+
+    ``refused`` counts the requests that were turned away, by reason: the last part of their problem's type, or ``tenant-rate`` and
+    ``tenant-share`` for a 429, and ``gone`` for clients that left before their body was there.
+    """
+
+    def __init__(
+        self, collector: Collector, settings: Settings, tenant_of: Callable[[Mapping[str, Any]], str]
+    ) -> None:
+        self._collector = collector
+        self._most = settings.max_body_bytes
+        self._tenant_of = tenant_of
+        self._admission = Admission(settings)
+        self.refused = self._admission.refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
         try:
-            body = await _read(request, settings.max_body_bytes)
-            receipt = await collector.accept(tenant_of(request), body, key=idempotency_key, backfill=backfill)
-        except UnsupportedBody as error:
-            return problem(415, "This body is not taken", str(error), kind="unsupported-body")
-        except BodyTooLarge as error:
-            return problem(413, "The body is too large", str(error), kind="too-large")
-        except MalformedBody as error:
-            return problem(400, "The body is not JSON", str(error), kind="not-json")
-        except TooManyEvents as error:
-            return problem(413, "Too many events", str(error), kind="too-many-events")
-        except TimeoutError:
-            detail = f"the body did not arrive within {BODY_SECONDS:g} s"
-            return problem(408, "The body came too slowly", detail, headers={"Connection": "close"})
+            receipt = await self._take(scope, receive)
+        except ScrapewatchError as error:
+            await self._refusal(error)(scope, receive, send)
+            return
+        if receipt.rejected or receipt.accepted == receipt.duplicates == 0:
+            await self._answer(receipt)(scope, receive, send)
+            return
+        content = b'{"accepted":%d,"duplicates":%d,"rejected":[]}' % (receipt.accepted, receipt.duplicates)
+        headers = [_JSON, (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": 202, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _take(self, scope: Scope, receive: Receive) -> Accepted:
+        headers = dict(scope["headers"])
+        lines = has_lines(headers.get(b"content-type", b""))
+        encoding = encoding_of(headers.get(b"content-encoding", b""))
+        key = _key(headers.get(b"idempotency-key"))
+        backfill = _backfill(scope["query_string"]) if scope["query_string"] else False
+        declared = headers.get(b"content-length", b"")
+        size = int(declared) if declared.isdigit() else _UNKNOWN
+        if size > self._most:
+            raise self._too_large()
+        tenant = self._tenant_of(scope)
+        admission = self._admission
+        admission.check_rate(tenant)
+        room = admission.needed(size + most_unpacked(size, encoding, self._most) if encoding else size)
+        # Before the first byte is read: what waits here is with the client, not in memory, and its time does not run.
+        if not admission.take(tenant, room):
+            await admission.wait(tenant, room)
+        try:
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body", False) or message["type"] != "http.request":
+                parts: list[bytes] = []
+                size = 0
+                while True:
+                    if message["type"] != "http.request":
+                        self.refused["gone"] += 1
+                        raise ClientDisconnect
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > self._most:
+                        raise self._too_large()
+                    if size > room:
+                        more = min(max(size - room, _UNKNOWN), self._most)
+                        if not admission.take(tenant, more):
+                            await admission.wait(tenant, more)
+                        room += more
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        break
+                    message = await receive()
+                body = b"".join(parts)
+                parts.clear()
+            if encoding:
+                needed = admission.needed(len(body) + most_unpacked(len(body), encoding, self._most))
+                if needed > room:
+                    if not admission.take(tenant, needed - room):
+                        await admission.wait(tenant, needed - room)
+                    room = needed
+                if len(body) < _LARGE:
+                    body = unpack(body, encoding, self._most)
+                else:
+                    body = await asyncio.to_thread(unpack, body, encoding, self._most)
+                if len(body) < room:
+                    admission.leave(tenant, room - len(body))
+                    room = len(body)
+            receipt = await self._collector.accept(tenant, body, lines=lines, key=key, backfill=backfill)
+        except InvalidInput:
+            admission.charge(tenant, 1)  # it took our time, too
+            raise
+        finally:
+            admission.leave(tenant, room)
+        admission.charge(tenant, receipt.accepted + receipt.duplicates + len(receipt.rejected))
+        return receipt
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"a body may have {self._most:,} bytes; send fewer events at once")
+
+    def _refusal(self, error: ScrapewatchError) -> Response:
+        if type(error) in _REFUSALS:
+            status, kind, title = _REFUSALS[type(error)]
+            self.refused[kind] += 1
+            return problem(status, title, str(error), kind=kind)
+        response = problem_of(error)
+        if not isinstance(error, (Busy, TooMuch)):  # counted by who refused them
+            self.refused[kind_of(error)] += 1
+        return response
+
+    def _answer(self, receipt: Accepted) -> Response:
         answer: dict[str, Any] = {
             "accepted": receipt.accepted,
             "duplicates": receipt.duplicates,
             "rejected": [rejection.as_json() for rejection in receipt.rejected],
         }
         if receipt.accepted == receipt.duplicates == 0:
+            self.refused["no-event"] += 1
             detail = (
                 f"{receipt.rejected[0].field} {receipt.rejected[0].reason}".strip()
                 if receipt.rejected
@@ -104,27 +203,90 @@ def build_router(
             return problem(422, "No event was accepted", detail, kind="no-event", **answer)
         return Response(orjson.dumps(answer), 202, media_type="application/json")
 
+
+def _key(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    if not 1 <= len(value) <= 200:
+        raise InvalidInput("Idempotency-Key must have 1 to 200 characters", "header.idempotency-key")
+    return value.decode("latin-1")
+
+
+def _backfill(query: bytes) -> bool:
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("backfill")
+    if given is None:
+        return False
+    try:
+        return _BOOLS[given[-1].lower()]
+    except KeyError:
+        raise InvalidInput("backfill must be true or false", "query.backfill") from None
+
+
+def mount(
+    app: FastAPI,
+    collector: Collector,
+    settings: Settings,
+    tenant_of: Callable[[Mapping[str, Any]], str],
+    *,
+    prefix: str = "/api/v1",
+) -> Ingest:
+    """Let ``app`` take events under ``prefix`` and without it; ``tenant_of`` tells from the ASGI scope whose events they are.
+
+    Raises:
+        ConfigurationError: the limits of the settings contradict each other.
+    """
+    ingest = Ingest(collector, settings, tenant_of)
+    paths = (prefix + PATH, PATH)
+
+    async def described(
+        backfill: Annotated[
+            bool, Query(description="the events are history: they may be older than 7 days")
+        ] = False,
+        idempotency_key: Annotated[
+            str | None,
+            Header(min_length=1, max_length=200, description="the same key with the same body counts once"),
+        ] = None,
+    ) -> Response:
+        return _Passed(ingest)
+
     responses: dict[int | str, dict[str, Any]] = {
         202: {
             "model": Receipt,
             "description": "Durable",
             "content": {"application/json": {"example": {"accepted": 1, "duplicates": 0, "rejected": []}}},
         },
-        **problem_responses(400, 408, 409, 413, 415, 422, 503),
+        **problem_responses(400, 408, 409, 413, 415, 422, 429, 503),
     }
-    for path, shown in ((prefix + PATH, True), (PATH, False)):
+    router = APIRouter(tags=["ingest"])
+    for path in paths:
+        shown = path != PATH
         router.add_api_route(
             path,
-            ingest,
+            described,
             methods=["POST"],
             status_code=202,
+            name="ingest",
             summary="Report events",
-            description="One event or a list. Answered once they are durable: from then on each counts exactly once.",
+            description="One event or a list, or one a line as NDJSON; also as gzip, deflate or zstd. Answered once they are durable: "
+            "from then on each counts exactly once.",
             responses=responses,
             include_in_schema=shown,
             openapi_extra={"requestBody": _request_body()} if shown else None,
         )
-    return router
+    app.include_router(router)
+    add_shortcut(app, settings, "POST", paths, ingest)
+    return ingest
+
+
+class _Passed(Response):
+    """What ``ingest`` answers, for requests that come to the described route all the same."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        super().__init__()
+        self._ingest = ingest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._ingest(scope, receive, send)
 
 
 def build_probe_router(collector: Collector) -> APIRouter:
@@ -192,7 +354,11 @@ def _request_body() -> dict[str, Any]:
                         ],
                     },
                 },
-            }
+            },
+            "application/x-ndjson": {
+                "schema": {"$ref": "#/components/schemas/Event"},
+                "examples": {"line": {"summary": "One of several lines", "value": EXAMPLE}},
+            },
         },
     }
 
@@ -203,24 +369,3 @@ def event_schemas() -> dict[str, Any]:
     found: dict[str, Any] = schema.pop("$defs")
     found["Event"] = schema
     return found
-
-
-async def _read(request: Request, most: int) -> bytes:
-    """The unpacked body, never more than ``most`` bytes of it in memory."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in CONTENT_TYPES:
-        raise UnsupportedBody("send JSON as application/json or text/plain")
-    too_large = BodyTooLarge(f"a body may have {most} bytes; send fewer events at once")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise too_large
-    parts: list[bytes] = []
-    size = 0
-    async with asyncio.timeout(BODY_SECONDS):
-        async for part in request.stream():
-            size += len(part)
-            if size > most:
-                raise too_large
-            parts.append(part)
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    return unpack(b"".join(parts), encoding, most)

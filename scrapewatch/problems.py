@@ -6,6 +6,8 @@ ScrapewatchError
 ├── Conflict              the same key with another body
 ├── StoreUnavailable      a store does not answer now: keep, and try again
 ├── SpoolFull             no room to make an event durable: nothing was accepted
+├── Busy                  more under way than fits at once: nothing was accepted
+├── TooMuch               one tenant sends more than its share: nothing was accepted
 └── ConfigurationError    a start that cannot go well: says which setting to change
 """
 
@@ -45,6 +47,21 @@ class StoreUnavailable(ScrapewatchError):
 
 class SpoolFull(ScrapewatchError):
     """There is no room to make an event durable."""
+
+
+class Busy(ScrapewatchError):
+    """More requests are under way than fit into memory at once; it will pass."""
+
+
+class TooMuch(ScrapewatchError):
+    """A tenant sends more than its share, or faster than it may; others are not affected.
+
+    ``retry_after`` is in seconds where it is known.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ConfigurationError(ScrapewatchError):

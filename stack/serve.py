@@ -121,7 +121,7 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
     )
     install(app, settings)
     if collecting is not None:
-        app.include_router(collector.app.build_router(collecting, settings, api.access.tenant_of))
+        collector.app.mount(app, collecting, settings, api.access.tenant_of)
         runs.append(lambda: _collect(collecting))
         _describe_events(app)
         if API not in parts:
@@ -221,8 +221,7 @@ async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Ser
             lifespan="on",
             ws=DroppingProtocol,
             ws_max_size=65_536,
-            ws_ping_interval=20,
-            ws_ping_timeout=20,
+            ws_per_message_deflate=False,  # a compressor for each client costs more than it saves
             server_header=False,
             timeout_graceful_shutdown=STOP_SECONDS,
         )

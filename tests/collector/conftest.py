@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from collector.app import build_router
+from collector.app import mount
 from collector.service import Collector
 from embedded.store import EmbeddedStore
 from records.migrate import upgrade
@@ -74,7 +74,7 @@ def running_collector(folder: Path, **changes: Any) -> Iterator[Running]:
 
     app = FastAPI(lifespan=life)
     install(app, settings)
-    app.include_router(build_router(collector, settings, lambda _: DEFAULT_TENANT))
+    mount(app, collector, settings, lambda _: DEFAULT_TENANT)
     with TestClient(app, raise_server_exceptions=False) as http:
         yield Running(http, collector, series, records, hub)
     series.close()
