@@ -12,7 +12,7 @@ from typing import Any
 
 from scrapewatch.answers import success_rate
 from scrapewatch.live import Message
-from scrapewatch.time import MINUTE, SECOND, window_start
+from scrapewatch.time import MINUTE, SECOND
 
 STEP = 10 * SECOND
 SPAN = 15 * MINUTE
@@ -21,6 +21,11 @@ MOST_SESSIONS = 2_000
 MOST_SITES = 500
 MOST_ERROR_TYPES = 50
 # Names come from scrapers: beyond these, what is least recently heard of makes room, or is counted under "other".
+
+OWN_METRICS = frozenset({"host", "service_check"})
+"""What scrapewatch reports of itself: no scraper was heard of."""
+
+_COUNTED = frozenset({"job_scraped", "page_processed", "error_occurred"})
 
 
 @dataclass(slots=True)
@@ -59,6 +64,13 @@ class Counts:
     def mean_duration(self) -> float | None:
         """Mean seconds of a page; None where no page's time is known."""
         return self.duration / self.timed if self.timed else None
+
+
+@dataclass(slots=True)
+class _Tally(Counts):
+    """What one batch has of a site and a session in one window; ``latest`` is the time of its latest event in ns."""
+
+    latest: int = 0
 
 
 class Windows:
@@ -125,36 +137,69 @@ class Activity:
         self._sessions: OrderedDict[str, SessionActivity] = OrderedDict()
         self._errors: dict[int, dict[str, int]] = {}
 
-    def see(self, messages: Sequence[Message], now: int) -> None:
-        """Count ``messages``, some of which may be older than what is kept."""
+    def see(self, messages: Iterable[Message], now: int) -> None:
+        """Count ``messages``, some of which may be older than what is kept.
+
+        A batch is folded before it is added to the windows, which takes as long for each site and session in it as for one message.
+        """
+        oldest, last = now - SPAN, self.last_event or 0
+        tallies: dict[tuple[int, str, str | None], _Tally] = {}
+        errors: dict[tuple[int, str], int] = {}
         for message in messages:
-            metric, value, time = message["metric"], message["value"], message["time"]
-            if metric in ("host", "service_check"):
+            metric = message["metric"]
+            if metric in OWN_METRICS:
                 continue
-            self.last_event = max(self.last_event or 0, time)
-            if time <= now - SPAN:
+            time = message["time"]
+            if time > last:
+                last = time
+            if time <= oldest:
                 continue
-            session_id = message.get("session_id")
-            session = self._session(session_id) if session_id else None
-            if session is not None:
-                session.last_event = max(session.last_event, time)
-            counted = _counted(metric, value)
-            if counted is not None:
-                start = window_start(time, STEP)
-                self._all.at(start).add(counted)
-                self._site(value["site"]).at(start).add(counted)
-                if session is not None:
-                    session.windows.at(start).add(counted)
-                if metric == "error_occurred":
-                    self.count_error(start, str(value.get("type", "other")), counted.errors, now)
-            elif metric == "circuit_breaker":
-                self.see_breaker(value["site"], value["state"], value.get("failures"), time)
-            elif session is not None:
-                if metric == "session_finished":
-                    session.active_scrapers.clear()
-                    session.depth.clear()
-                else:
-                    _note(session, metric, value)
+            value, session_id = message["value"], message.get("session_id")
+            if metric not in _COUNTED:
+                self._see_state(metric, value, session_id, time)
+                continue
+            key = (time - time % STEP, value["site"], session_id)
+            tally = tallies.get(key)
+            if tally is None:
+                tally = tallies[key] = _Tally()
+            if time > tally.latest:
+                tally.latest = time
+            count = value.get("count", 1)
+            if metric == "page_processed":
+                tally.pages += count
+                status = value.get("status")
+                if value.get("blocked"):
+                    tally.blocked += count
+                elif status is None or status < 400:
+                    tally.ok += count
+                duration = value.get("duration")
+                if duration is not None:
+                    tally.duration += duration
+                    tally.timed += count
+            elif metric == "job_scraped":
+                tally.jobs += count
+            else:
+                tally.errors += count
+                kind = (key[0], str(value.get("type", "other")))
+                errors[kind] = errors.get(kind, 0) + count
+        self.last_event = last or self.last_event
+        for (start, site, session_id), tally in tallies.items():
+            self.seed(start, site, tally)
+            if session_id:
+                session = self._session(session_id)
+                session.windows.at(start).add(tally)
+                session.last_event = max(session.last_event, tally.latest)
+        for (start, error), count in errors.items():
+            self.count_error(start, error, count, now)
+
+    def _see_state(self, metric: str, value: Mapping[str, Any], session_id: str | None, time: int) -> None:
+        session = self._session(session_id) if session_id else None
+        if session is not None:
+            session.last_event = max(session.last_event, time)
+        if metric == "circuit_breaker":
+            self.see_breaker(value["site"], value["state"], value.get("failures"), time)
+        elif session is not None:
+            _note(session, metric, value)
 
     def see_breaker(self, site: str, state: str, failures: int | None, time: int) -> None:
         """Keep the state of a site's breaker unless a later one is known."""
@@ -233,30 +278,12 @@ def _bound(known: OrderedDict[str, Any], name: str, most: int) -> None:
         known.popitem(last=False)
 
 
-def _counted(metric: str, value: Mapping[str, Any]) -> Counts | None:
-    if metric == "job_scraped":
-        return Counts(jobs=value.get("count", 1))
-    if metric == "error_occurred":
-        return Counts(errors=value.get("count", 1))
-    if metric != "page_processed":
-        return None
-    pages = value.get("count", 1)
-    blocked = pages if value.get("blocked") else 0
-    status = value.get("status")
-    good = not blocked and (status is None or status < 400)
-    duration = value.get("duration")
-    return Counts(
-        pages=pages,
-        ok=pages if good else 0,
-        blocked=blocked,
-        duration=duration or 0.0,
-        timed=0 if duration is None else pages,
-    )
-
-
 def _note(session: SessionActivity, metric: str, value: Mapping[str, Any]) -> None:
     site = value.get("site") or ""
-    if metric == "progress":
+    if metric == "session_finished":
+        session.active_scrapers.clear()
+        session.depth.clear()
+    elif metric == "progress":
         session.progress[site] = (value["done"], value.get("total"))
     elif metric == "queue":
         if "active_scrapers" in value:

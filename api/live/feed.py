@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ import structlog
 from api.health.checks import HealthChecker
 from api.health.host import HostReader
 from api.live import summary
-from api.live.activity import SPAN, STEP, Activity, Counts
+from api.live.activity import OWN_METRICS, SPAN, STEP, Activity, Counts
 from api.patience import Patience
 from api.sessions.models import Session
 from records.queries import RecordQueries
@@ -27,6 +28,8 @@ from scrapewatch.time import SECOND, now_ns, to_ns, to_rfc3339
 
 EVENTS_EVERY = 0.25
 """Seconds between summaries of events: at most four a second."""
+COUNT_EVERY = 0.05
+"""Seconds between counts: many small commits then cost hardly more than one large one."""
 RECENT = 20
 SESSIONS = 20
 FRESH = 1.0
@@ -67,7 +70,7 @@ class LiveFeed:
         self._out = MemoryHub()
         self._listeners: Counter[str] = Counter()
         self._pending: dict[str, _Pending] = {}
-        self._latest: dict[str, tuple[int, str]] = {}
+        self._latest: dict[str, tuple[int, bytes]] = {}
         self._making = asyncio.Lock()
 
     def activity(self, tenant: str) -> Activity:
@@ -76,7 +79,7 @@ class LiveFeed:
 
     async def run(self) -> None:
         """Count and tell until cancelled."""
-        listening = self._hub.subscribe(lambda _: True, limit=200_000)
+        listening = self._hub.subscribe(limit=20_000)
         try:
             await self._seed(now_ns())
             self.seeded.set()
@@ -88,9 +91,9 @@ class LiveFeed:
             listening.close()
 
     def connect(self, tenant: str) -> Subscription:
-        """The messages for one listener, as ``{"text": JSON}``; :meth:`disconnect` it when done."""
+        """The messages for one listener, as ``{"text": bytes of JSON}``; :meth:`disconnect` it when done."""
         self._listeners[tenant] += 1
-        return self._out.subscribe(lambda message: message["tenant"] == tenant, limit=64)
+        return self._out.subscribe(tenant, limit=64)
 
     def disconnect(self, tenant: str, subscription: Subscription) -> None:
         """Forget a listener."""
@@ -100,12 +103,12 @@ class LiveFeed:
             del self._listeners[tenant]
             self._pending.pop(tenant, None)
 
-    async def system_message(self, tenant: str) -> str:
+    async def system_message(self, tenant: str) -> bytes:
         """The message ``system`` as JSON, not older than :data:`FRESH`."""
         async with self._making:
-            made_at, text = self._latest.get(tenant, (0, ""))
+            made_at, text = self._latest.get(tenant, (0, b""))
             if now_ns() - made_at > FRESH * SECOND:
-                text = orjson.dumps(await self.system(tenant)).decode()
+                text = orjson.dumps(await self.system(tenant))
                 self._latest[tenant] = now_ns(), text
             return text
 
@@ -149,28 +152,31 @@ class LiveFeed:
         }
 
     async def _count(self, listening: Subscription) -> None:
-        while batch := await listening.next_batch(1_000):
-            by_tenant: dict[str, list[Message]] = {}
-            for message in batch:
-                by_tenant.setdefault(message["tenant"], []).append(message)
-            for tenant, messages in by_tenant.items():
-                self.activity(tenant).see(messages, now_ns())
-                if tenant in self._listeners:
-                    self._note(tenant, messages)
-            await asyncio.sleep(0)
+        while await listening.wait():
+            while slices := listening.take(1_000):
+                for found in slices:
+                    for tenant, messages in _by_tenant(found.messages):
+                        self.activity(tenant).see(messages, now_ns())
+                        if tenant in self._listeners:
+                            self._note(tenant, messages)
+                await asyncio.sleep(0)
+            await asyncio.sleep(COUNT_EVERY)
 
     def _note(self, tenant: str, messages: Sequence[Message]) -> None:
         pending = self._pending.setdefault(tenant, _Pending())
-        for message in messages:
-            if message["metric"] not in ("host", "service_check"):
-                pending.counts[message["metric"]] += 1
-                pending.recent.append(message)
+        pending.counts.update([message["metric"] for message in messages])
+        latest = (message for message in reversed(messages) if message["metric"] not in OWN_METRICS)
+        pending.recent.extend(reversed(list(islice(latest, RECENT))))
 
     async def _tell_events(self) -> None:
         while True:
             await asyncio.sleep(EVENTS_EVERY)
             pending, self._pending = self._pending, {}
             for tenant, noted in pending.items():
+                for metric in OWN_METRICS:
+                    noted.counts.pop(metric, None)
+                if not noted.counts:
+                    continue
                 text = orjson.dumps(
                     {
                         "type": "events",
@@ -178,7 +184,7 @@ class LiveFeed:
                         "counts": noted.counts,
                         "recent": [_in_short(message) for message in noted.recent],
                     }
-                ).decode()
+                )
                 self._out.publish([{"tenant": tenant, "text": text}])
 
     async def _tell_system(self) -> None:
@@ -225,6 +231,15 @@ class LiveFeed:
             activity.seed(start, site, counts)
         for row in tables["errors"].dicts():
             activity.count_error(row["time"], row["type"], row["count"] or 0, now)
+
+
+def _by_tenant(messages: Sequence[Message]) -> Iterable[tuple[str, Sequence[Message]]]:
+    tenants = {message["tenant"] for message in messages}
+    if len(tenants) == 1:
+        return [(tenants.pop(), messages)]
+    return [
+        (name, [message for message in messages if message["tenant"] == name]) for name in sorted(tenants)
+    ]
 
 
 def _in_short(message: Message) -> dict[str, Any]:
