@@ -84,8 +84,6 @@ class Observed:
     """Items that were no events, by the field at fault."""
     refused: Counter[str] = field(default_factory=Counter)
     """Requests turned away as a whole, by reason in few words with hyphens, such as ``spool-full`` or ``tenant-rate``."""
-    live_dropped: int = 0
-    """Live messages that a subscriber did not read in time."""
     sampler_seconds: float = 0.0
     """Processor time of the sampler."""
 

@@ -393,7 +393,7 @@ _ALL = (
             _count("requests", "requests answered"),
             _count("rejected", "items of requests that were no events"),
             _count("refused", "requests turned away as a whole"),
-            _count("live_dropped", "live messages that a subscriber did not read in time"),
+            _count("live_dropped", "live messages dropped before they reached a subscriber's queue"),
             _sum("sampler_seconds", "s", "processor time of the sampler"),
             _gauge("spooled", "1", "events that wait in the spool", int),
             _gauge("spool_bytes", "By", "size of the spool", int),

@@ -231,7 +231,7 @@ _ALL = (
             _n("requests", "requests answered"),
             _n("rejected", "items of requests that were no events"),
             _n("refused", "requests turned away as a whole"),
-            _n("live_dropped", "live messages that a subscriber did not read in time"),
+            _n("live_dropped", "live messages dropped before they reached a subscriber's queue"),
             _f("sampler_seconds", "s", "processor time of the sampler"),
         ),
         ("time", "collector"),
