@@ -6,6 +6,7 @@ or too slow into :class:`~scrapewatch.problems.StoreUnavailable`.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +128,8 @@ def answering() -> Iterator[None]:
         if error.connection_invalidated or type(error) is DatabaseError:
             raise StoreUnavailable(f"the records do not answer: {_first_line(error)}") from error
         raise
+    except sqlite3.DatabaseError as error:  # of rows that are fetched past SQLAlchemy
+        raise StoreUnavailable(f"the records do not answer: {error}") from error
 
 
 def _first_line(error: DBAPIError) -> str:

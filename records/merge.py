@@ -81,24 +81,29 @@ def _blank(table: Table) -> Row:
 
 def key_of(table: Table, key: Mapping[str, Any], columns: tuple[str, ...]) -> tuple[Any, ...]:
     """The values of ``columns`` in ``key`` as ``table`` holds them; what has no value is the empty string, or 0 in a number's column."""
-    converters, empty = _converters(table), _empty(table)
-    return tuple(
-        [empty[name] if (value := key.get(name)) is None else converters[name](value) for name in columns]
-    )
+    values = []
+    for name, convert, empty in _parts(table, columns):
+        value = key.get(name)
+        values.append(empty if value is None else convert(value))
+    return tuple(values)
 
 
 @cache
-def _empty(table: Table) -> dict[str, Any]:
-    return {column.name: 0 if isinstance(column.type, Integer) else "" for column in table.columns}
+def _parts(table: Table, columns: tuple[str, ...]) -> list[tuple[str, Callable[[Any], Any], Any]]:
+    converters = _converters(table)
+    return [(c, converters[c], 0 if isinstance(table.columns[c].type, Integer) else "") for c in columns]
 
 
 def merge(table: Table, row: Row, change: RowChange) -> None:
     """Do ``change`` to ``row`` in place."""
-    converters = _converters(table)
+    converters, types = _converters(table), _types(table)
     for name, value in change.add.items():
         if value is not None:
             try:
-                row[name] = _within((row[name] or 0) + converters[name](value))
+                if type(value) is types[name] and -_MOST <= (total := (row[name] or 0) + value) <= _MOST:
+                    row[name] = total
+                else:
+                    row[name] = _within((row[name] or 0) + converters[name](value))
             except (KeyError, *_NO_VALUE) as error:
                 _left_out(table, name, error)
     for name, value in change.least.items():
@@ -184,6 +189,19 @@ def _converters(table: Table) -> dict[str, Callable[[Any], Any]]:
     return {column.name: _converter(column) for column in table.columns}
 
 
+@cache
+def _types(table: Table) -> dict[str, type | None]:
+    """The type of which a column can hold any value of a sensible size as it is, by column; None: of none."""
+    return {
+        column.name: float
+        if isinstance(column.type, Double)
+        else int
+        if isinstance(column.type, BigInteger | Integer)
+        else None
+        for column in table.columns
+    }
+
+
 def _converter(column: Column[Any]) -> Callable[[Any], Any]:
     kind = column.type
     if isinstance(kind, UtcDateTime):
@@ -196,7 +214,7 @@ def _converter(column: Column[Any]) -> Callable[[Any], Any]:
         return _finite
     if isinstance(kind, String):
         length = kind.length
-        return lambda value: clean(value if isinstance(value, str) else str(value), length)
+        return lambda value: clean(value if type(value) is str else str(value), length)
     return lambda value: as_text(_clean_json(value))
 
 
@@ -218,7 +236,7 @@ def clean(text: str, length: int | None = None) -> str:
     """``text`` as every database holds it, cut to ``length`` characters."""
     if not text.isascii() or "\0" in text:
         text = text.translate(_NOT_TEXT)
-    return text if length is None else text[:length]
+    return text if length is None or len(text) <= length else text[:length]
 
 
 def _clean_json(value: Any) -> Any:

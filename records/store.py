@@ -274,16 +274,17 @@ class SqlRecords:
         changed: list[str] = []
         while True:
             with writing(self.engine) as db:
-                found = _rows(db, _SESSIONS).find(db, [tuple(row) for row in db.execute(silent)])
-                after = {key: _row(_SESSIONS, before) for key, before in found.items()}
+                sessions, executions = _rows(db, _SESSIONS), _rows(db, _EXECUTIONS)
+                found = sessions.find(db, [tuple(row) for row in db.execute(silent)])
+                after = {key: sessions.row(before) for key, before in found.items()}
                 for row in after.values():
                     row["stalled_at"] = moment(now)
                     if row["last_event_at"] <= moment(to_ns(abandoned_before)):
                         row["closed_by"] = "watch"
                         row["status_reason"] = f"no event for {_length(abandon_after)}"
-                executions = _rows(db, _EXECUTIONS).find(db, found)
-                _settle(db, after, {key: _row(_EXECUTIONS, row) for key, row in executions.items()})
-                _rows(db, _SESSIONS).update(db, [(found[key], row) for key, row in after.items()])
+                below = executions.find(db, found)
+                _settle(db, after, {key: executions.row(row) for key, row in below.items()})
+                sessions.update(db, [(found[key], row) for key, row in after.items()])
             changed += [session_id for _, session_id in sorted(after)]
             if len(after) < WATCHED_AT_ONCE:
                 return changed
@@ -371,8 +372,9 @@ def _source_key(source: str) -> str:
 
 def _apply_to_sessions(db: Connection, touched: _Touched) -> None:
     made = {"begun_at": moment(now_ns()), "status": "running"}
+    sessions = _rows(db, _SESSIONS)
     before = _claim(db, _SESSIONS, touched.rows[_SESSIONS], made)
-    after = {key: _row(_SESSIONS, row) for key, row in before.items()}
+    after = {key: sessions.row(row) for key, row in before.items()}
     for key, changes in touched.rows[_SESSIONS].items():
         row = after[key]
         last = row["last_event_at"]
@@ -386,7 +388,7 @@ def _apply_to_sessions(db: Connection, touched: _Touched) -> None:
     errors = touched.rows[_ERRORS]
     _apply_below(db, _ERRORS, errors, _rows(db, _ERRORS).find(db, errors, all_parts=True))
     _settle(db, after, executions)
-    _rows(db, _SESSIONS).update(db, [(before[key], row) for key, row in after.items()])
+    sessions.update(db, [(before[key], row) for key, row in after.items()])
 
 
 def _apply_below(
@@ -394,7 +396,8 @@ def _apply_below(
 ) -> dict[Key, Row]:
     """Apply changes to rows that belong to sessions whose rows are locked, so that nobody else can add any; returns them and the others."""
     names = ("tenant", *_KEYS[table])
-    after = {key: _row(table, row) for key, row in found.items()}
+    rows = _rows(db, table)
+    after = {key: rows.row(row) for key, row in found.items()}
     for key, changes in touched.items():
         row = after.get(key)
         if row is None:
@@ -403,21 +406,21 @@ def _apply_below(
             merge(table, row, change)
         if table is _EXECUTIONS:
             settle_execution(row)
-    rows = _rows(db, table)
     rows.insert(db, [after[key] for key in touched if key not in found])
     rows.update(db, [(found[key], after[key]) for key in touched if key in found])
     return after
 
 
 def _apply_to_postings(db: Connection, touched: Mapping[Key, list[RowChange]]) -> None:
+    postings = _rows(db, _POSTINGS)
     before = _claim(db, _POSTINGS, touched, {})
     pairs = []
     for key, found in before.items():
-        row = _row(_POSTINGS, found)
+        row = postings.row(found)
         for change in touched[key]:
             merge(_POSTINGS, row, change)
         pairs.append((found, row))
-    _rows(db, _POSTINGS).update(db, pairs)
+    postings.update(db, pairs)
 
 
 def _claim(
@@ -445,10 +448,6 @@ def _claim(
 
 def _rows(db: Connection, table: Table) -> Rows:
     return rows_of(db.dialect.name, table, _KEYS[table])
-
-
-def _row(table: Table, before: Before) -> Row:
-    return dict(zip(table.columns.keys(), before, strict=True))
 
 
 def _one_of(db: Connection, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
