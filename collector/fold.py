@@ -2,17 +2,22 @@
 
 What it returns is persisted before anything is written, so that a replay sends the same bytes whatever this code has become since.
 How each kind of field folds is the registry's business (:class:`scrapewatch.measurements.Fold`); what an event contributes is here.
+
+Pages, jobs and errors come by the hundred thousand. They are counted first, by session, site and second, in one look-up and a few
+additions each; what such a tally contributes is worked out once, when the flush is finished. All other events contribute as they come.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from collector.decode import METRIC_OF, STRUCTS, Event, time_of
 from scrapewatch import histogram
 from scrapewatch.line_protocol import Point, encode, tag_value
 from scrapewatch.measurements import (
@@ -28,9 +33,6 @@ from scrapewatch.measurements import (
 from scrapewatch.ports import Batch, RecordChanges, RowChange
 from scrapewatch.time import HOUR, MINUTE, SECOND, window_start
 
-Event = Mapping[str, Any]
-"""An event as :func:`scrapewatch.events.validate` makes it, its ``time`` set."""
-
 FLUSH_SPACE: Final = 10**7
 """Flush numbers that a second tells apart: nanoseconds 0–999,999,999 are ``collector_no × 10⁷ + flush_no mod 10⁷``."""
 
@@ -44,12 +46,19 @@ _FOLDS: Final = {
     name: {field.name: field.fold for field in measurement.fields}
     for name, measurement in MEASUREMENTS.items()
 }
+_FLOATS: Final = {
+    name: frozenset(field.name for field in measurement.fields if field.type is float)
+    for name, measurement in MEASUREMENTS.items()
+}
 _tag_value = lru_cache(maxsize=10_000)(tag_value)
+
+_STATUS_CLASS: Final = {status: f"{status // 100}xx" for status in range(200, 600)}
+"""Any other status, and none, is of the class ``none``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The events of one request, as the spool keeps them.
+    """Events that came together, as the spool keeps them; ``times`` has the time of each (ns).
 
     ``source`` is the key of history sent with one: its points have stamps of their own, the same whenever it is sent again.
     ``received_at`` is in ns.
@@ -58,11 +67,17 @@ class Request:
     tenant: str
     source: str | None
     received_at: int
+    times: Sequence[int]
     events: Sequence[Event]
 
 
-Memory = dict[tuple[str, str], dict[str, list[Any]]]
-"""What a fold must know of earlier ones: (tenant, session) → site → [current attempt, breaker's state or None, its time]."""
+Sites = dict[str, list[Any]]
+"""What a fold must know of earlier ones of a session: site → [current attempt, breaker's state or None, its time]."""
+
+Memory = dict[tuple[str, str], Sites]
+"""(tenant, session) → its sites."""
+
+_LIVE_TIERS: Final = (Tier.FLEET, Tier.SESSIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,57 @@ class _Cell:
     latest_events: int = 0
 
 
+class _Pages:
+    """Pages of a session, site, class of status, attempt and second."""
+
+    __slots__ = (
+        "blocked",
+        "bytes",
+        "events",
+        "first",
+        "histogram",
+        "last",
+        "ok",
+        "pages",
+        "slowest",
+        "time",
+        "timed",
+    )
+
+    def __init__(self, time: int) -> None:
+        self.first = self.last = time
+        self.events = self.pages = self.ok = self.blocked = 0
+        self.bytes: int | None = None
+        self.time = 0.0
+        self.timed = 0
+        self.slowest = 0.0
+        self.histogram: dict[int, int] = {}
+
+
+class _Jobs:
+    """Jobs of a session, site, attempt and second."""
+
+    __slots__ = ("dropped", "duplicate", "events", "first", "invalid", "last", "saved", "scraped")
+
+    def __init__(self, time: int) -> None:
+        self.first = self.last = time
+        self.events = self.scraped = self.saved = 0
+        self.duplicate: int | None = None
+        self.dropped: int | None = None
+        self.invalid: int | None = None
+
+
+class _Errors:
+    """Errors of a session, site, type, message, attempt and second; ``url`` is the first that was told."""
+
+    __slots__ = ("errors", "events", "first", "last", "url")
+
+    def __init__(self, time: int) -> None:
+        self.first = self.last = time
+        self.events = self.errors = 0
+        self.url: str | None = None
+
+
 def fold(
     requests: Sequence[Request],
     memory: Memory,
@@ -93,57 +159,86 @@ def fold(
     number: int,
     retention_days: int | None = None,
 ) -> Folded:
-    """Fold ``requests`` into flush ``number`` of collector ``collector_no``.
-
-    ``memory`` has the entries of the sessions in ``requests``; it is not changed. Events of a flush with the same series and second
-    become one point at the second plus a stamp that no other flush or collector has. ``retention_days`` is METRICS_RETENTION_DAYS:
-    history goes to no tier that would drop it.
-    """
-    changed: Memory = {}
-    groups: dict[tuple[str, str | None], _Group] = {}
+    """Fold ``requests`` into flush ``number`` of collector ``collector_no``: a :class:`Folding` from beginning to end."""
+    folding = Folding(
+        lambda tenant, session_id: memory.get((tenant, session_id)), retention_days=retention_days
+    )
     for request in requests:
+        folding.add(request)
+    return folding.finish(collector_no=collector_no, number=number)
+
+
+class Folding:
+    """A flush in the making.
+
+    ``recall`` gives what earlier folds know of the sites of a session (tenant, session_id), which is not changed. Events of a flush
+    with the same series and second become one point at the second plus a stamp that no other flush or collector has.
+    ``retention_days`` is METRICS_RETENTION_DAYS: history goes to no tier that would drop it.
+    """
+
+    def __init__(
+        self,
+        recall: Callable[[str, str], Mapping[str, Sequence[Any]] | None],
+        *,
+        retention_days: int | None = None,
+    ) -> None:
+        self._recall = recall
+        self._retention_days = retention_days
+        self._groups: dict[tuple[str, str | None], _Group] = {}
+        self.events = 0
+
+    def add(self, request: Request) -> None:
+        """Take what came together."""
         key = (request.tenant, request.source)
-        group = groups.get(key)
+        group = self._groups.get(key)
         if group is None:
-            # History is folded as if it were alone, so that it comes out the same whatever else is in the flush.
-            known = memory if request.source is None else {}
+            group = self._groups[key] = _Group(
+                request.tenant, request.source, self._recall, self._retention_days
+            )
+        self.events += len(request.events)
+        group.take(request)
+
+    def finish(self, *, collector_no: int, number: int) -> Folded:
+        """What flush ``number`` of collector ``collector_no`` writes; nothing may be added after it."""
+        lines: dict[tuple[str, Tier], tuple[list[str], list[int]]] = {}
+        changed: Memory = {}
+        for group in self._groups.values():
             stamp = (
                 _flush_stamp(collector_no, number)
-                if request.source is None
-                else _source_stamp(request.tenant, request.source)
+                if group.source is None
+                else _source_stamp(group.tenant, group.source)
             )
-            group = groups[key] = _Group(request.tenant, request.source, known, stamp, retention_days)
-        for event in request.events:
-            group.take(event, request.received_at)
-    lines: dict[tuple[str, Tier], tuple[list[str], list[int]]] = {}
-    for group in groups.values():
-        for tier, line, events in group.lines():
-            into = lines.setdefault((group.tenant, tier), ([], []))
-            into[0].append(line)
-            into[1].append(events)
-        if group.source is None:
-            changed.update(group.remembered)
-    return Folded(
-        batches=[Batch(tenant, tier, into[0], into[1]) for (tenant, tier), into in sorted(lines.items())],
-        changes=[group.record_changes() for group in groups.values()],
-        memory=changed,
-        events=sum(len(request.events) for request in requests),
-    )
+            for tier, line, events in group.lines(stamp):
+                into = lines.setdefault((group.tenant, tier), ([], []))
+                into[0].append(line)
+                into[1].append(events)
+            if group.source is None:
+                for session_id, sites in group.remembered.items():
+                    changed[(group.tenant, session_id)] = sites
+        return Folded(
+            batches=[Batch(tenant, tier, into[0], into[1]) for (tenant, tier), into in sorted(lines.items())],
+            changes=[group.record_changes() for group in self._groups.values()],
+            memory=changed,
+            events=self.events,
+        )
 
 
-def _flush_stamp(collector_no: int, number: int) -> Callable[[int, int], int]:
+_Stamp = Callable[[int, int], int]
+
+
+def _flush_stamp(collector_no: int, number: int) -> _Stamp:
     offset = collector_no * FLUSH_SPACE + number % FLUSH_SPACE
-    return lambda time, window: window_start(time, window or SECOND) + offset
+    return lambda start, window: start + offset
 
 
-def _source_stamp(tenant: str, source: str) -> Callable[[int, int], int]:
+def _source_stamp(tenant: str, source: str) -> _Stamp:
     digest = int.from_bytes(hashlib.sha256(f"{tenant}\0{source}".encode()).digest()[:8], "big")
 
-    def stamp(time: int, window: int) -> int:
+    def stamp(start: int, window: int) -> int:
         if window == 0:
-            return window_start(time, SECOND) + HISTORY_COLLECTOR * FLUSH_SPACE + digest % FLUSH_SPACE
+            return start + HISTORY_COLLECTOR * FLUSH_SPACE + digest % FLUSH_SPACE
         # A window has far more room than a second: two sources can as good as never meet. Its start belongs to the roller.
-        return window_start(time, window) + 1 + digest % (window - 1)
+        return start + 1 + digest % (window - 1)
 
     return stamp
 
@@ -151,7 +246,7 @@ def _source_stamp(tenant: str, source: str) -> Callable[[int, int], int]:
 def tiers_of(age: int, retention_days: int | None = None) -> tuple[Tier, ...]:
     """Where an event of ``age`` (ns, when it came) goes: live to the fine tiers, history to those that still keep its age."""
     if age <= LIVE_AGE:
-        return (Tier.FLEET, Tier.SESSIONS)
+        return _LIVE_TIERS
     return tuple(
         tier
         for tier in (Tier.FLEET_1M, Tier.FLEET_1H, Tier.SESSIONS)
@@ -160,491 +255,751 @@ def tiers_of(age: int, retention_days: int | None = None) -> tuple[Tier, ...]:
 
 
 class _Group:
-    """The events of one tenant and source in a flush."""
+    """The events of one tenant and source in a flush.
+
+    History is folded as if it were alone, so that it comes out the same whatever else is in the flush.
+    """
 
     def __init__(
         self,
         tenant: str,
         source: str | None,
-        memory: Memory,
-        stamp: Callable[[int, int], int],
+        recall: Callable[[str, str], Mapping[str, Sequence[Any]] | None],
         retention_days: int | None,
     ) -> None:
         self.tenant = tenant
         self.source = source
-        self.remembered: Memory = {}
-        self._memory = memory
-        self._stamp = stamp
+        self.remembered: dict[str, Sites] = {}
+        self._recall = recall
         self._retention_days = retention_days
-        self._cells: dict[tuple[Tier, str, tuple[tuple[str, str], ...], int], _Cell] = {}
-        self._rows: dict[tuple[str, tuple[Any, ...]], RowChange] = {}
-        self._windows: dict[Tier, set[int]] = {}
+        self._shares: dict[tuple[Tier, ...], _Share] = {}
+        self._rows: dict[tuple[Any, ...], RowChange] = {}
+        self._minutes: set[int] = set()
 
-    def take(self, event: Event, received_at: int) -> None:
-        """Add what ``event`` contributes."""
-        time: int = event["time"]
-        _Contribution(self, event, time, tiers_of(received_at - time, self._retention_days)).make()
+    def take(self, request: Request) -> None:
+        """Add what the events of ``request`` contribute."""
+        received_at = request.received_at
+        if min(request.times, default=received_at) >= received_at - LIVE_AGE:
+            self._share(_LIVE_TIERS).take(request.times, request.events)
+            return
+        for time, event in zip(request.times, request.events, strict=True):
+            self._share(tiers_of(received_at - time, self._retention_days)).take((time,), (event,))
 
-    def remember(self, session_id: str) -> dict[str, list[Any]]:
+    def _share(self, tiers: tuple[Tier, ...]) -> _Share:
+        share = self._shares.get(tiers)
+        if share is None:
+            share = self._shares[tiers] = _Share(self, tiers)
+        return share
+
+    def settle(self, *of: str) -> None:
+        """Work out what was only counted so far, all of it or what is ``of`` a session and site."""
+        for share in self._shares.values():
+            share.settle(of)
+
+    def sites(self, session_id: str) -> Sites:
         """What is known of the sites of a session; may be changed."""
-        key = (self.tenant, session_id)
-        found = self.remembered.get(key)
+        found = self.remembered.get(session_id)
         if found is None:
-            found = {site: list(known) for site, known in self._memory.get(key, {}).items()}
-            self.remembered[key] = found
+            known = self._recall(self.tenant, session_id) if self.source is None else None
+            found = {site: list(parts) for site, parts in known.items()} if known else {}
+            self.remembered[session_id] = found
         return found
 
-    def cell(self, tier: Tier, measurement: str, tags: tuple[tuple[str, str], ...], time: int) -> _Cell:
-        """The point in the making of a series at ``time``."""
-        key = (tier, measurement, tags, time)
-        cell = self._cells.get(key)
-        if cell is None:
-            cell = self._cells[key] = _Cell()
-        return cell
+    def site(self, session_id: str, site: str) -> list[Any]:
+        """What is known of a site of a session; may be changed."""
+        sites = self.sites(session_id)
+        found = sites.get(site)
+        if found is None:
+            found = sites[site] = [1, None, 0]
+        return found
 
-    def stamp(self, time: int, tier: Tier) -> int:
-        """The time of a summed point of ``tier`` that stands for events at ``time``."""
-        return self._stamp(time, KEEPING[tier].window)
-
-    def dirty(self, time: int) -> None:
-        """Note that the rollups' windows around ``time`` must be computed again."""
-        self._windows.setdefault(Tier.FLEET_1M, set()).add(window_start(time, MINUTE))
-        self._windows.setdefault(Tier.FLEET_1H, set()).add(window_start(time, HOUR))
+    def dirty(self, times: Sequence[int]) -> None:
+        """Note that the rollups' windows around ``times`` must be computed again."""
+        self._minutes.update([time // MINUTE for time in times])
 
     def row(self, table: str, **key: Any) -> RowChange:
         """The change of a row; its mappings may be added to."""
-        at = (table, tuple(key.values()))
+        return self.row_at((table, *key.values()), key)
+
+    def row_at(self, at: tuple[Any, ...], key: Mapping[str, Any]) -> RowChange:
+        """The same, by a key of its table and values."""
         found = self._rows.get(at)
         if found is None:
-            found = RowChange(table, key, {}, {}, {}, {}, {}, {}, [])
-            self._rows[at] = found
+            found = self._rows[at] = RowChange(at[0], key, {}, {}, {}, {}, {}, {}, [])
         return found
 
-    def lines(self) -> Iterable[tuple[Tier, str, int]]:
+    def lines(self, stamp: _Stamp) -> Iterable[tuple[Tier, str, int]]:
         """Each point as a line, with its tier and the number of events it is the home of."""
-        for (tier, measurement, tags, time), cell in self._cells.items():
-            named = dict(tags)
-            known = MEASUREMENTS[measurement]
-            if cell.fields:
-                typed = {
-                    name: value if known.field(name).type is int else float(value)
-                    for name, value in cell.fields.items()
-                }
-                yield tier, encode(Point(measurement, named, typed, time)), cell.events
-            # Gauges and states keep the time of their own event: one point for each time that is some field's latest.
-            by_time: dict[int, dict[str, int | float]] = {}
-            for name, (at, value) in cell.latest.items():
-                by_time.setdefault(at, {})[name] = value if known.field(name).type is int else float(value)
-            events = cell.latest_events
-            for at, gauges in sorted(by_time.items()):
-                yield tier, encode(Point(measurement, named, gauges, at)), events
-                events = 0
+        self.settle()
+        for share in self._shares.values():
+            yield from share.lines(stamp)
 
     def record_changes(self) -> RecordChanges:
         """The changes of this group's rows."""
-        windows = {tier: sorted(starts) for tier, starts in self._windows.items()}
+        windows: dict[Tier, list[int]] = {}
+        if self._minutes:
+            windows[Tier.FLEET_1M] = sorted(minute * MINUTE for minute in self._minutes)
+            windows[Tier.FLEET_1H] = sorted({window_start(minute * MINUTE, HOUR) for minute in self._minutes})
         return RecordChanges(self.tenant, self.source, list(self._rows.values()), windows)
 
 
-class _Contribution:
-    """What one event adds to points and rows: one method for each type of event."""
+class _Share:
+    """Those events of a group that go to the same tiers."""
 
-    def __init__(self, group: _Group, event: Event, time: int, tiers: tuple[Tier, ...]) -> None:
-        self.group = group
-        self.time = time
-        self.tiers = tiers
-        self.session_id: str | None = event["session_id"]
-        self.metric: str = event["metric"]
-        self.value: dict[str, Any] = event["value"]
-        self.homeless = True
-        self._found_row: RowChange | None = None
+    def __init__(self, group: _Group, tiers: tuple[Tier, ...]) -> None:
+        self._group = group
+        self._live = Tier.FLEET in tiers
+        # Where points go: tier, the tier by whose name the registry knows it, its window, whether it is a rollup, its points.
+        self._places: list[tuple[Tier, Tier, int, bool, dict[tuple[Any, ...], _Cell]]] = []
+        for tier in tiers:
+            rollup = tier in (Tier.FLEET_1M, Tier.FLEET_1H)
+            self._places.append(
+                (tier, Tier.FLEET if rollup else tier, KEEPING[tier].window or SECOND, rollup, {})
+            )
+        self._pages: dict[tuple[Any, ...], _Pages] = {}
+        self._jobs: dict[tuple[Any, ...], _Jobs] = {}
+        self._errors: dict[tuple[Any, ...], _Errors] = {}
 
-    def make(self) -> None:
-        """Add it all."""
-        if Tier.FLEET in self.tiers:
-            self.group.dirty(self.time)
-        if self.session_id is not None and self.metric not in ("host", "service_check"):
-            self._session()
-        getattr(self, f"_{self.metric}")()
+    # --- taking
+
+    def take(self, times: Sequence[int], events: Sequence[Event]) -> None:
+        """Add what ``events`` contribute."""
+        handlers = _HANDLERS
+        if self._live:
+            self._group.dirty(times)
+        for time, event in zip(times, events, strict=True):
+            handlers[type(event)](self, event, time)
+
+    def _page(self, event: Event, time: int) -> None:
+        value = event.value
+        status = value.status
+        key = (event.session_id, value.site, _STATUS_CLASS.get(status), value.attempt, time // SECOND)
+        tally = self._pages.get(key)
+        if tally is None:
+            tally = self._pages[key] = _Pages(time)
+            self._group.site(event.session_id, value.site)
+        elif time > tally.last:
+            tally.last = time
+        elif time < tally.first:
+            tally.first = time
+        count = value.count
+        tally.events += 1
+        tally.pages += count
+        if value.blocked:
+            tally.blocked += count
+        elif status is None or status < 400:
+            tally.ok += count
+        if (size := value.bytes) is not None:
+            tally.bytes = size if tally.bytes is None else tally.bytes + size
+        duration = value.duration
+        if duration is not None:
+            tally.time += duration
+            tally.timed += count
+            if count != 1:
+                duration /= count
+            if duration > tally.slowest:
+                tally.slowest = duration
+            bucket = bisect_left(_EDGES, duration)
+            tally.histogram[bucket] = tally.histogram.get(bucket, 0) + count
+
+    def _job(self, event: Event, time: int) -> None:
+        value = event.value
+        key = (event.session_id, value.site, value.attempt, time // SECOND)
+        tally = self._jobs.get(key)
+        if tally is None:
+            tally = self._jobs[key] = _Jobs(time)
+            self._group.site(event.session_id, value.site)
+        elif time > tally.last:
+            tally.last = time
+        elif time < tally.first:
+            tally.first = time
+        count = value.count
+        tally.events += 1
+        tally.scraped += count
+        lost = 0
+        if (number := value.duplicate) is not None:
+            lost += number
+            tally.duplicate = (tally.duplicate or 0) + number
+        if (number := value.dropped) is not None:
+            lost += number
+            tally.dropped = (tally.dropped or 0) + number
+        if (number := value.invalid) is not None:
+            lost += number
+            tally.invalid = (tally.invalid or 0) + number
+        saved = value.saved
+        tally.saved += (count - lost if lost < count else 0) if saved is None else saved
+        if value.job is not None:
+            self._posting(event, time)
+
+    def _error(self, event: Event, time: int) -> None:
+        value = event.value
+        key = (event.session_id, value.site, value.type, value.message or "", value.attempt, time // SECOND)
+        tally = self._errors.get(key)
+        if tally is None:
+            tally = self._errors[key] = _Errors(time)
+            self._group.site(event.session_id, value.site)
+        elif time > tally.last:
+            tally.last = time
+        elif time < tally.first:
+            tally.first = time
+        tally.events += 1
+        tally.errors += value.count
+        if tally.url is None:
+            tally.url = value.url
+
+    # --- working out what was counted
+
+    def settle(self, of: tuple[str, ...]) -> None:
+        """Let the tallies contribute that are ``of`` a session and site (empty: all)."""
+        for (session, site, status, attempt, second), pages in _taken(self._pages, of):
+            self._settle_pages(session, site, status or "none", attempt, second * SECOND, pages)
+        for (session, site, attempt, second), jobs in _taken(self._jobs, of):
+            self._settle_jobs(session, site, attempt, second * SECOND, jobs)
+        for (session, site, kind, message, attempt, second), errors in _taken(self._errors, of):
+            self._settle_errors(session, site, kind, message, attempt, second * SECOND, errors)
+
+    def _settle_pages(
+        self, session_id: str, site: str, status: str, attempt: int | None, second: int, tally: _Pages
+    ) -> None:
+        sums: dict[str, float] = {"count": tally.pages, "ok": tally.ok, "blocked": tally.blocked}
+        if tally.bytes is not None:
+            sums["bytes"] = tally.bytes
+        if tally.timed:
+            sums["duration_sum"] = tally.time
+            sums["duration_count"] = tally.timed
+            names = histogram.FIELDS
+            for bucket, count in tally.histogram.items():
+                sums[names[bucket]] = count
+        most = {"duration_max": tally.slowest} if tally.timed else {}
+        self._add(session_id, "pages", (site, status), second, sums, most, tally.events)
+        session = self._tallied(session_id, tally)
+        execution = self._execution(session, session_id, site, attempt, tally.first)
+        for row in (session.add, execution.add):
+            row["pages_processed"] = row.get("pages_processed", 0) + tally.pages  # type: ignore[index]
+            row["pages_ok"] = row.get("pages_ok", 0) + tally.ok  # type: ignore[index]
+            row["pages_blocked"] = row.get("pages_blocked", 0) + tally.blocked  # type: ignore[index]
+        if tally.timed:
+            _add(execution, page_load_sum=tally.time, page_load_count=tally.timed)
+
+    def _settle_jobs(
+        self, session_id: str, site: str, attempt: int | None, second: int, tally: _Jobs
+    ) -> None:
+        lost = {
+            name: found
+            for name in ("duplicate", "dropped", "invalid")
+            if (found := getattr(tally, name)) is not None
+        }
+        sums = {"scraped": tally.scraped, "saved": tally.saved, **lost}
+        self._add(session_id, "jobs", (site,), second, sums, {}, tally.events)
+        session = self._tallied(session_id, tally)
+        _add(self._execution(session, session_id, site, attempt, tally.first), jobs_scraped=tally.scraped)
+        _add(
+            session,
+            jobs_seen=tally.scraped,
+            total_jobs_saved=tally.saved,
+            duplicates_skipped=tally.duplicate,
+            jobs_dropped=tally.dropped,
+            jobs_invalid=tally.invalid,
+        )
+
+    def _settle_errors(
+        self,
+        session_id: str,
+        site: str,
+        kind: str,
+        message: str,
+        attempt: int | None,
+        second: int,
+        tally: _Errors,
+    ) -> None:
+        self._add(
+            session_id, "errors", (site, error_tag(kind)), second, {"count": tally.errors}, {}, tally.events
+        )
+        session = self._tallied(session_id, tally)
+        _add(session, errors_seen=tally.errors)
+        _add(self._execution(session, session_id, site, attempt, tally.first), errors_count=tally.errors)
+        row = self._group.row(
+            "error_groups",
+            session_id=session_id,
+            site_name=site,
+            fingerprint=error_fingerprint(kind, message),
+        )
+        _add(row, count=tally.errors)
+        _least(row, first_seen=tally.first)
+        _most(row, last_seen=tally.last)
+        once: dict[str, Any] = row.once  # type: ignore[assignment]
+        once.setdefault("type", kind)
+        once.setdefault("message", message[:1_000])
+        if tally.url is not None:
+            once.setdefault("url", tally.url[:1_000])
+
+    def _tallied(self, session_id: str, tally: _Pages | _Jobs | _Errors) -> RowChange:
+        return self._session(session_id, tally.first, tally.last, tally.events, running=True)
 
     # --- points
 
-    def _tags(self, tier: Tier, tags: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-        named = tuple([(name, _tag_value(str(value))) for name, value in tags.items() if value is not None])
-        return (("session_id", _tag_value(self.session_id or "")), *named) if tier is Tier.SESSIONS else named
-
-    def _point(self, measurement: str, tags: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-        """Add ``fields`` (those that are not None) to the points of ``measurement`` in each of its tiers."""
-        given = {name: value for name, value in fields.items() if value is not None}
-        if not given:
-            return
-        known, folds = MEASUREMENTS[measurement], _FOLDS[measurement]
-        for tier in self.tiers:
-            rollup = tier in (Tier.FLEET_1M, Tier.FLEET_1H)
-            if (Tier.FLEET if rollup else tier) not in known.tiers:
+    def _add(
+        self,
+        session_id: str | None,
+        measurement: str,
+        values: tuple[Any, ...],
+        time: int,
+        sums: Mapping[str, float],
+        most: Mapping[str, float],
+        events: int,
+    ) -> None:
+        """Add ``sums`` and maxima ``most`` to the points of ``measurement`` with the tags ``values`` (in the order of the registry)."""
+        for _, named, window, _, cells in self._places:
+            key = _key(measurement, named, time - time % window, session_id, values)
+            if key is None:
                 continue
-            tagged = self._tags(tier, tags)
-            at = self.group.stamp(self.time, tier)
-            cell = self.group.cell(tier, measurement, tagged, at)
-            summed = gauged = False
-            for name, value in given.items():
+            cell = cells.get(key)
+            if cell is None:
+                cell = cells[key] = _Cell({**sums, **most}, {}, events, 0)
+            else:
+                fields = cell.fields
+                for name, value in sums.items():
+                    fields[name] = fields.get(name, 0) + value
+                for name, value in most.items():
+                    if name not in fields or value > fields[name]:
+                        fields[name] = value
+                cell.events += events
+            events = 0  # each is at home in one line
+
+    def _point(
+        self,
+        event: Event,
+        time: int,
+        measurement: str,
+        values: tuple[Any, ...],
+        fields: Mapping[str, Any],
+        *,
+        home: bool = True,
+    ) -> bool:
+        """Add ``fields`` (those that are not None) to the points of ``measurement``; ``home``: the event is counted there, if anywhere."""
+        folds = _FOLDS[measurement]
+        sums: dict[str, float] = {}
+        most: dict[str, float] = {}
+        gauges: dict[str, float] = {}
+        for name, value in fields.items():
+            if value is not None:
                 how = folds[name]
-                if how is Fold.SUM:
-                    cell.fields[name] = cell.fields.get(name, 0) + value
-                    summed = True
-                elif how is Fold.MAX:
-                    cell.fields[name] = max(cell.fields.get(name, value), value)
-                    summed = True
-                elif not rollup:
-                    # History's gauges are not rolled up: a mean needs all the samples of its window.
-                    before = cell.latest.get(name)
-                    if before is None or self.time >= before[0]:
-                        cell.latest[name] = (self.time, value)
-                    gauged = True
-            if self.homeless and (summed or gauged):
-                self.homeless = False
-                if summed:
-                    cell.events += 1
-                else:
-                    cell.latest_events += 1
+                (sums if how is Fold.SUM else most if how is Fold.MAX else gauges)[name] = value
+        events = int(home)
+        if sums or most:
+            self._add(event.session_id, measurement, values, time, sums, most, events)
+            events = 0
+        if not gauges:
+            return bool(sums or most)
+        for _, named, window, rollup, cells in self._places:
+            # History's gauges are not rolled up: a mean needs all the samples of its window.
+            key = None if rollup else _key(measurement, named, time - time % window, event.session_id, values)
+            if key is None:
+                continue
+            cell = cells.get(key)
+            if cell is None:
+                cell = cells[key] = _Cell()
+            for name, value in gauges.items():
+                before = cell.latest.get(name)
+                if before is None or time >= before[0]:
+                    cell.latest[name] = (time, value)
+            cell.latest_events += events
+            events = 0
+        return True
+
+    def lines(self, stamp: _Stamp) -> Iterable[tuple[Tier, str, int]]:
+        """Each point as a line, with its tier and the number of events it is the home of."""
+        for tier, _, window, rollup, cells in self._places:
+            named_window = window if rollup else 0
+            for (measurement, start, *values), cell in cells.items():
+                names = _TAG_NAMES[tier, measurement]
+                tags = dict(zip(names, values, strict=True))
+                floats = _FLOATS[measurement]
+                if cell.fields:
+                    typed = {
+                        name: float(value) if name in floats else value for name, value in cell.fields.items()
+                    }
+                    yield (
+                        tier,
+                        encode(Point(measurement, tags, typed, stamp(start, named_window))),
+                        cell.events,
+                    )
+                if cell.latest:
+                    # Gauges and states keep the time of their own event: one point for each time that is some field's latest.
+                    by_time: dict[int, dict[str, int | float]] = {}
+                    for name, (at, value) in cell.latest.items():
+                        by_time.setdefault(at, {})[name] = float(value) if name in floats else value
+                    events = cell.latest_events
+                    for at, gauges in sorted(by_time.items()):
+                        yield tier, encode(Point(measurement, tags, gauges, at)), events
+                        events = 0
 
     # --- rows
 
-    @property
-    def _session_row(self) -> RowChange:
-        if self._found_row is None:
-            self._found_row = self.group.row("scrape_sessions", session_id=self.session_id)
-        return self._found_row
-
-    def _session(self) -> None:
-        row = self._session_row
-        _add(row, events=1)
-        _most(row, last_event_at=self.time)
-        if self.metric == "session_queued":
-            _least(row, queued_at=self.time)
-            return
-        _least(row, started_at=self.time)
-        if not self.metric.startswith("session_"):
-            self._state(-1, "running", None)
-
-    def _state(self, rank: int, status: str, reason: str | None) -> None:
-        states: list[Sequence[Any]] = self._session_row.states  # type: ignore[assignment]
-        if rank < 0:
+    def _session(
+        self, session_id: str, first: int, last: int, events: int = 1, *, running: bool
+    ) -> RowChange:
+        """The row of a session that had ``events`` from ``first`` to ``last``; ``running``: they show that it runs."""
+        row = self._group.row_at(("scrape_sessions", session_id), {"session_id": session_id})
+        row.add["events"] = row.add.get("events", 0) + events  # type: ignore[index]
+        if last > row.most.get("last_event_at", last - 1):
+            row.most["last_event_at"] = last  # type: ignore[index]
+        if running:
+            self._started(row, first)
+            states: list[Sequence[Any]] = row.states  # type: ignore[assignment]
             for k, known in enumerate(states):
-                if known[1] == rank:
-                    if self.time < known[0]:
-                        states[k] = [self.time, rank, status, reason]
-                    return
-        states.append([self.time, rank, status, reason])
-
-    def _execution(self) -> RowChange:
-        site = self.value["site"]
-        known = self.group.remember(self.session_id or "").setdefault(site, [1, None, 0])
-        attempt = self.value.get("attempt") or known[0]
-        row = self.group.row(
-            "site_executions", session_id=self.session_id, site_name=site, attempt_number=attempt
-        )
-        _least(row, started_at=self.time)
-        _unite(self._session_row, "sites", [site])
+                if known[1] == -1:
+                    if first < known[0]:
+                        states[k] = [first, -1, "running", None]
+                    break
+            else:
+                states.append([first, -1, "running", None])
         return row
 
-    def _latest(self, row: RowChange, **columns: Any) -> None:
-        latest: dict[str, Any] = row.latest  # type: ignore[assignment]
-        for name, value in columns.items():
-            if value is not None and (name not in latest or self.time >= latest[name][0]):
-                latest[name] = [self.time, value]
+    @staticmethod
+    def _started(row: RowChange, time: int) -> None:
+        if time < row.least.get("started_at", time + 1):
+            row.least["started_at"] = time  # type: ignore[index]
+
+    def _own(self, event: Event, time: int) -> RowChange:
+        """The row of the session of ``event``, which shows that it runs."""
+        return self._session(event.session_id, time, time, running=True)
+
+    def _execution(
+        self, session: RowChange, session_id: str, site: str, attempt: int | None, time: int
+    ) -> RowChange:
+        number = attempt or self._group.site(session_id, site)[0]
+        row = self._group.row_at(
+            ("site_executions", session_id, site, number),
+            {"session_id": session_id, "site_name": site, "attempt_number": number},
+        )
+        self._started(row, time)
+        _unite(session, "sites", (site,))
+        return row
 
     # --- one for each type of event
 
-    def _opening(self) -> None:
-        value = self.value
-        self._latest(
-            self._session_row,
-            source=value.get("source"),
-            search_term=value.get("search_term"),
-            location=value.get("location"),
-            max_jobs_per_site=value.get("max_jobs_per_site"),
-            max_concurrency=value.get("max_concurrency"),
-            schedule=value.get("schedule"),
+    def _opening(self, event: Event, time: int, row: RowChange) -> None:
+        value = event.value
+        _latest(
+            row,
+            time,
+            source=value.source,
+            search_term=value.search_term,
+            location=value.location,
+            max_jobs_per_site=value.max_jobs_per_site,
+            max_concurrency=value.max_concurrency,
+            schedule=value.schedule,
         )
-        _unite(self._session_row, "sites", value.get("sites", []))
+        _unite(row, "sites", value.sites)
 
-    def _change_state(self, state: str) -> None:
-        self._point("session_states", {"state": state, "source": self.value.get("source")}, {"count": 1})
+    def _state(
+        self,
+        event: Event,
+        time: int,
+        rank: int,
+        status: str,
+        state: str,
+        reason: str | None,
+        source: str | None,
+    ) -> RowChange:
+        """Note that the session's status is ``status`` since ``time``."""
+        queued = state == "queued"
+        row = self._session(event.session_id, time, time, running=False)
+        if queued:
+            _least(row, queued_at=time)
+        else:
+            self._started(row, time)
+        row.states.append([time, rank, status, reason])  # type: ignore[attr-defined]
+        self._point(event, time, "session_states", (state, source), {"count": 1})
+        return row
 
-    def _session_queued(self) -> None:
-        self._opening()
-        self._state(0, "queued", None)
-        self._change_state("queued")
+    def _session_queued(self, event: Event, time: int) -> None:
+        row = self._state(event, time, 0, "queued", "queued", None, event.value.source)
+        self._opening(event, time, row)
 
-    def _session_started(self) -> None:
-        self._opening()
-        self._state(1, "running", None)
-        self._change_state("running")
+    def _session_started(self, event: Event, time: int) -> None:
+        row = self._state(event, time, 1, "running", "running", None, event.value.source)
+        self._opening(event, time, row)
 
-    def _session_paused(self) -> None:
-        self._state(2, "paused", self.value.get("reason"))
-        self._change_state("paused")
+    def _session_paused(self, event: Event, time: int) -> None:
+        self._state(event, time, 2, "paused", "paused", event.value.reason, None)
 
-    def _session_resumed(self) -> None:
-        self._state(3, "running", self.value.get("reason"))
-        self._change_state("running")
+    def _session_resumed(self, event: Event, time: int) -> None:
+        self._state(event, time, 3, "running", "running", event.value.reason, None)
 
-    def _session_finished(self) -> None:
-        value = self.value
-        self._state(4, value["status"], value.get("reason"))
-        self._change_state(value["status"])
-        _most(
-            self._session_row,
-            jobs_reported=value.get("jobs"),
-            pages_reported=value.get("pages"),
-            errors_reported=value.get("errors"),
-            duration_reported=value.get("duration"),
-        )
-
-    def _site_started(self) -> None:
-        value = self.value
-        known = self.group.remember(self.session_id or "").setdefault(value["site"], [1, None, 0])
-        known[0] = max(known[0], value["attempt"])
-        self._execution()
-        self._point("site_runs", {"site": value["site"]}, {"started": 1})
-
-    def _site_finished(self) -> None:
-        value = self.value
-        row = self._execution()
+    def _session_finished(self, event: Event, time: int) -> None:
+        value = event.value
+        row = self._state(event, time, 4, value.status, value.status, value.reason, None)
         _most(
             row,
-            completed_at=self.time,
-            jobs_reported=value.get("jobs"),
-            pages_reported=value.get("pages"),
-            errors_reported=value.get("errors"),
+            jobs_reported=value.jobs,
+            pages_reported=value.pages,
+            errors_reported=value.errors,
+            duration_reported=value.duration,
         )
-        if "duration" in value:
-            _least(row, started_at=self.time - round(value["duration"] * SECOND))
-        self._latest(row, success=value["success"], error_message=value.get("error_message"))
+
+    def _site_started(self, event: Event, time: int) -> None:
+        value = event.value
+        site = value.site
+        known = self._group.site(event.session_id, site)
+        if value.attempt > known[0]:
+            # What came before without a number of its own belongs to the attempt before.
+            self._group.settle(event.session_id, site)
+            known[0] = value.attempt
+        self._execution(self._own(event, time), event.session_id, site, value.attempt, time)
+        self._point(event, time, "site_runs", (site,), {"started": 1})
+
+    def _site_finished(self, event: Event, time: int) -> None:
+        value = event.value
+        row = self._execution(self._own(event, time), event.session_id, value.site, value.attempt, time)
+        _most(
+            row,
+            completed_at=time,
+            jobs_reported=value.jobs,
+            pages_reported=value.pages,
+            errors_reported=value.errors,
+        )
+        if value.duration is not None:
+            _least(row, started_at=time - round(value.duration * SECOND))
+        _latest(row, time, success=value.success, error_message=value.error_message)
         self._point(
+            event,
+            time,
             "site_runs",
-            {"site": value["site"]},
+            (value.site,),
             {
-                "succeeded" if value["success"] else "failed": 1,
-                "duration_sum": value.get("duration"),
-                "duration_max": value.get("duration"),
+                "succeeded" if value.success else "failed": 1,
+                "duration_sum": value.duration,
+                "duration_max": value.duration,
             },
         )
 
-    def _job_scraped(self) -> None:
-        value = self.value
-        count = value["count"]
-        lost = {name: value.get(name) for name in ("duplicate", "dropped", "invalid")}
-        saved = value.get("saved")
-        if saved is None:
-            saved = max(count - sum(n or 0 for n in lost.values()), 0)
-        self._point("jobs", {"site": value["site"]}, {"scraped": count, "saved": saved, **lost})
-        _add(self._execution(), jobs_scraped=count)
-        _add(
-            self._session_row,
-            jobs_seen=count,
-            total_jobs_saved=saved,
-            duplicates_skipped=lost["duplicate"],
-            jobs_dropped=lost["dropped"],
-            jobs_invalid=lost["invalid"],
-        )
-        if "job" in value:
-            self._posting(value["site"], value["job"])
-
-    def _posting(self, site: str, job: Mapping[str, Any]) -> None:
-        row = self.group.row("job_postings", fingerprint=_posting_fingerprint(site, job))
+    def _posting(self, event: Event, time: int) -> None:
+        job = event.value.job
+        site = event.value.site
+        row = self._group.row("job_postings", fingerprint=_posting_fingerprint(site, job))
         _add(row, times_seen=1)
-        _least(row, first_seen=self.time)
-        _most(row, last_seen=self.time)
-        self._latest(
+        _least(row, first_seen=time)
+        _most(row, last_seen=time)
+        found = {name: getattr(job, name) for name in job.__struct_fields__}
+        if job.posted_at is not None:
+            found["posted_at"] = time_of(job.posted_at)
+        _latest(
             row,
+            time,
             site_name=site,
-            session_id=self.session_id,
-            salary_text=job.get("salary"),
-            **{name: value for name, value in job.items() if name != "salary"},
+            session_id=event.session_id,
+            salary_text=found.pop("salary"),
+            **{name: value for name, value in found.items() if value != []},
         )
 
-    def _page_processed(self) -> None:
-        value = self.value
-        count: int = value["count"]
-        status: int | None = value.get("status")
-        blocked = count if value["blocked"] else 0
-        ok = 0 if blocked or (status is not None and status >= 400) else count
-        duration: float | None = value.get("duration")
-        timed: dict[str, Any] = {}
-        if duration is not None:
-            each = duration / count
-            timed = {
-                "duration_sum": duration,
-                "duration_count": count,
-                "duration_max": each,
-                histogram.FIELDS[histogram.bucket_of(each)]: count,
-            }
-        self._point(
-            "pages",
-            {"site": value["site"], "status_class": _status_class(status)},
-            {"count": count, "ok": ok, "blocked": blocked, "bytes": value.get("bytes"), **timed},
-        )
-        row = self._execution()
-        _add(row, pages_processed=count, pages_ok=ok, pages_blocked=blocked)
-        if duration is not None:
-            _add(row, page_load_sum=duration, page_load_count=count)
-        _add(self._session_row, pages_processed=count, pages_ok=ok, pages_blocked=blocked)
-
-    def _error_occurred(self) -> None:
-        value = self.value
-        count: int = value["count"]
-        self._point("errors", {"site": value["site"], "type": error_tag(value["type"])}, {"count": count})
-        _add(self._execution(), errors_count=count)
-        _add(self._session_row, errors_seen=count)
-        message = value.get("message", "")
-        row = self.group.row(
-            "error_groups",
-            session_id=self.session_id,
-            site_name=value["site"],
-            fingerprint=error_fingerprint(value["type"], message),
-        )
-        _add(row, count=count)
-        _least(row, first_seen=self.time)
-        _most(row, last_seen=self.time)
-        once: dict[str, Any] = row.once  # type: ignore[assignment]
-        once.setdefault("type", value["type"])
-        once.setdefault("message", message[:1_000])
-        if "url" in value:
-            once.setdefault("url", value["url"][:1_000])
-
-    def _circuit_breaker(self) -> None:
-        value = self.value
-        row = self._execution()
-        known = self.group.remember(self.session_id or "")[value["site"]]
-        state = BREAKER_STATES[value["state"]]
+    def _circuit_breaker(self, event: Event, time: int) -> None:
+        value = event.value
+        row = self._execution(self._own(event, time), event.session_id, value.site, None, time)
+        known = self._group.site(event.session_id, value.site)
+        state = BREAKER_STATES[value.state]
         before, since = known[1], known[2]
         # A breaker nobody has heard of was closed; a report that comes late changes nothing that was counted.
-        moved = self.time >= since and state != (before if before is not None else BREAKER_STATES["closed"])
-        if self.time >= since:
-            known[1], known[2] = state, self.time
+        moved = time >= since and state != (before if before is not None else BREAKER_STATES["closed"])
+        if time >= since:
+            known[1], known[2] = state, time
         self._point(
+            event,
+            time,
             "breakers",
-            {"site": value["site"]},
+            (value.site,),
             {
                 "state": state,
-                "failures": value.get("failures"),
-                "successes": value.get("successes"),
+                "failures": value.failures,
+                "successes": value.successes,
                 "transitions": 1 if moved else None,
                 "opened": 1 if moved and state == BREAKER_STATES["open"] else None,
             },
         )
-        self._latest(
-            row, circuit_breaker_state=value["state"], circuit_breaker_failures=value.get("failures")
-        )
+        _latest(row, time, circuit_breaker_state=value.state, circuit_breaker_failures=value.failures)
 
-    def _queue(self) -> None:
-        value = self.value
+    def _queue(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
         self._point(
+            event,
+            time,
             "queue",
-            {"site": value.get("site")},
-            {name: value.get(name) for name in ("depth", "pending", "active_scrapers")},
+            (value.site,),
+            {"depth": value.depth, "pending": value.pending, "active_scrapers": value.active_scrapers},
         )
 
-    def _resources(self) -> None:
-        value = self.value
+    def _resources(self, event: Event, time: int) -> None:
+        value = event.value
+        self._own(event, time)
         self._point(
-            "resources", {}, {"memory_mb": value.get("memory_mb"), "cpu_percent": value.get("cpu_percent")}
+            event, time, "resources", (), {"memory_mb": value.memory_mb, "cpu_percent": value.cpu_percent}
         )
-        sites = self.group.remember(self.session_id or "")
+        sites = self._group.sites(event.session_id)
         if len(sites) <= _MOST_SITES_FOR_RESOURCES:
             for site, known in sites.items():
                 _most(
-                    self.group.row(
-                        "site_executions", session_id=self.session_id, site_name=site, attempt_number=known[0]
+                    self._group.row(
+                        "site_executions",
+                        session_id=event.session_id,
+                        site_name=site,
+                        attempt_number=known[0],
                     ),
-                    memory_usage_mb=value.get("memory_mb"),
-                    cpu_usage_percent=value.get("cpu_percent"),
+                    memory_usage_mb=value.memory_mb,
+                    cpu_usage_percent=value.cpu_percent,
                 )
 
-    def _proxy(self) -> None:
-        value = self.value
-        latency: float | None = value.get("latency")
+    def _proxy(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        latency = value.latency
         self._point(
+            event,
+            time,
             "proxies",
-            {"provider": value["provider"], "proxy": value.get("proxy")},
+            (value.provider, value.proxy),
             {
-                "requests": value["requests"],
-                "failures": value["failures"],
-                "bans": value["bans"],
-                "bytes": value.get("bytes"),
-                "cost": value.get("cost"),
-                "latency_sum": None if latency is None else latency * value["requests"],
-                "latency_count": None if latency is None else value["requests"],
+                "requests": value.requests,
+                "failures": value.failures,
+                "bans": value.bans,
+                "bytes": value.bytes,
+                "cost": value.cost,
+                "latency_sum": None if latency is None else latency * value.requests,
+                "latency_count": None if latency is None else value.requests,
                 "latency_max": latency,
             },
         )
 
-    def _data_quality(self) -> None:
-        value = self.value
+    def _data_quality(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
         self._point(
+            event,
+            time,
             "data_quality",
-            {"site": value["site"]},
-            {"items": value["items"], "valid": value.get("valid"), "duplicates": value.get("duplicates")},
+            (value.site,),
+            {"items": value.items, "valid": value.valid, "duplicates": value.duplicates},
         )
-        for name, share in value.get("field_coverage", {}).items():
+        for name, share in value.field_coverage.items():
             self._point(
+                event,
+                time,
                 "field_coverage",
-                {"site": value["site"], "field": name},
-                {"items": value["items"], "covered": share * value["items"]},
+                (value.site, name),
+                {"items": value.items, "covered": share * value.items},
+                home=False,
             )
 
-    def _cost(self) -> None:
-        value = self.value
-        self._point(
-            "costs",
-            {"site": value.get("site"), "kind": value["kind"], "currency": value["currency"]},
-            {"amount": value["amount"]},
-        )
+    def _cost(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        self._point(event, time, "costs", (value.site, value.kind, value.currency), {"amount": value.amount})
 
-    def _progress(self) -> None:
-        value = self.value
-        self._point(
-            "progress", {"site": value.get("site")}, {"done": value["done"], "total": value.get("total")}
-        )
+    def _progress(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        self._point(event, time, "progress", (value.site,), {"done": value.done, "total": value.total})
 
-    def _custom(self) -> None:
-        value = self.value
-        labels = ",".join(f"{name}={value}" for name, value in sorted(value.get("labels", {}).items()))
-        figure = value["value"]
+    def _custom(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        labels = ",".join(f"{name}={found}" for name, found in sorted(value.labels.items()))
+        figure = value.value
         self._point(
+            event,
+            time,
             "custom",
-            {"name": value["name"], "unit": value.get("unit"), "labels": labels},
+            (value.name, value.unit, labels),
             {"value": figure, "value_sum": figure, "value_count": 1, "value_max": figure},
         )
 
-    def _host(self) -> None:
-        value = self.value
-        host = {"host": value["host"]}
-        known = {field.name for field in MEASUREMENTS["host"].fields}
-        self._point("host", host, {name: found for name, found in value.items() if name in known})
-        for number, percent in enumerate(value.get("cores", [])):
-            self._point("host_cores", {**host, "core": number}, {"cpu_percent": percent})
-        for disk in value.get("disks", []):
-            figures = {name: disk[name] for name in ("total", "used", "percent")}
-            self._point("host_disks", {**host, "mount": disk["mount"]}, figures)
-        for interface in value.get("interfaces", []):
-            figures = {name: interface[name] for name in ("sent_bytes", "received_bytes")}
-            self._point("host_network", {**host, "interface": interface["name"]}, figures)
+    def _host(self, event: Event, time: int) -> None:
+        value = event.value
+        host = value.host
+        self._figures(event, time)
+        for number, percent in enumerate(value.cores):
+            self._point(event, time, "host_cores", (host, str(number)), {"cpu_percent": percent}, home=False)
+        for disk in value.disks:
+            figures = {"total": disk.total, "used": disk.used, "percent": disk.percent}
+            self._point(event, time, "host_disks", (host, disk.mount), figures, home=False)
+        for interface in value.interfaces:
+            figures = {"sent_bytes": interface.sent_bytes, "received_bytes": interface.received_bytes}
+            self._point(event, time, "host_network", (host, interface.name), figures, home=False)
 
-    def _service_check(self) -> None:
-        value = self.value
+    def _figures(self, event: Event, time: int) -> None:
+        """What is named as its measurement's tags and fields are, such as scrapewatch's reports of itself."""
+        value = event.value
+        measurement = MEASUREMENTS[METRIC_OF[type(event)]]
         self._point(
+            event,
+            time,
+            measurement.name,
+            tuple(getattr(value, tag.name) for tag in measurement.tags),
+            {field.name: getattr(value, field.name, None) for field in measurement.fields},
+        )
+
+    def _service_check(self, event: Event, time: int) -> None:
+        value = event.value
+        self._point(
+            event,
+            time,
             "service_checks",
-            {"service": value["service"]},
+            (value.service,),
             {
                 "checks": 1,
-                "up": int(value["up"]),
-                "response_time_sum": value["response_time"],
-                "response_time_max": value["response_time"],
+                "up": int(value.up),
+                "response_time_sum": value.response_time,
+                "response_time_max": value.response_time,
             },
         )
+
+
+_Tally = TypeVar("_Tally")
+
+
+def _taken(
+    tallies: dict[tuple[Any, ...], _Tally], of: tuple[str, ...]
+) -> list[tuple[tuple[Any, ...], _Tally]]:
+    """The tallies whose keys begin with ``of``, which are taken out."""
+    if of:
+        return [(key, tallies.pop(key)) for key in [key for key in tallies if key[:2] == of]]
+    taken = list(tallies.items())
+    tallies.clear()
+    return taken
+
+
+def _key(
+    measurement: str, tier: Tier, start: int, session_id: str | None, values: tuple[Any, ...]
+) -> tuple[Any, ...] | None:
+    """The key of a point: its series and where its window starts; None where the measurement has no points.
+
+    Values are as they can be stored: two that a tag cannot tell apart are one series.
+    """
+    if tier not in _TIERS[measurement]:
+        return None
+    stored = [_tag_value(value) if value is not None else "" for value in values]
+    if tier is Tier.SESSIONS:
+        return (measurement, start, _tag_value(session_id or ""), *stored)
+    return (measurement, start, *stored)
+
+
+_EDGES: Final = histogram.EDGES
+_TIERS: Final = {measurement.name: frozenset(measurement.tiers) for measurement in MEASUREMENTS.values()}
+_TAG_NAMES: Final = {
+    (tier, measurement.name): measurement.tag_names(tier)
+    for tier in Tier
+    for measurement in MEASUREMENTS.values()
+}
+_TALLIED: Final = {
+    "page_processed": _Share._page,
+    "job_scraped": _Share._job,
+    "error_occurred": _Share._error,
+}
+_HANDLERS: Final[Mapping[type, Callable[[_Share, Event, int], None]]] = {
+    struct: _TALLIED[metric] if metric in _TALLIED else getattr(_Share, f"_{metric}", _Share._figures)
+    for metric, struct in STRUCTS.items()
+}
 
 
 def _add(row: RowChange, **columns: float | None) -> None:
@@ -668,18 +1023,20 @@ def _most(row: RowChange, **columns: float | None) -> None:
             most[name] = max(most.get(name, value), value)
 
 
+def _latest(row: RowChange, time: int, **columns: Any) -> None:
+    latest: dict[str, Any] = row.latest  # type: ignore[assignment]
+    for name, value in columns.items():
+        if value is not None and (name not in latest or time >= latest[name][0]):
+            latest[name] = [time, value]
+
+
 def _unite(row: RowChange, column: str, names: Iterable[str]) -> None:
     union: dict[str, Any] = row.union  # type: ignore[assignment]
     known = union.setdefault(column, [])
     known.extend(name for name in names if name not in known)
 
 
-def _status_class(status: int | None) -> str:
-    if status is None or not 200 <= status <= 599:
-        return "none"
-    return f"{status // 100}xx"
-
-
+@lru_cache(maxsize=10_000)
 def error_tag(kind: str) -> str:
     """The tag of an error's type: a known one or an HTTP status, or else ``other``, so that its values stay few."""
     kind = kind.lower()
@@ -692,15 +1049,14 @@ _ADDRESS = re.compile(r"https?://\S+")
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8,}\b|\d+")
 
 
+@lru_cache(maxsize=2_000)
 def error_fingerprint(kind: str, message: str) -> str:
     """What errors of one cause have in common: the type and the message without addresses and numbers."""
     shape = _NUMBER.sub("#", _ADDRESS.sub("<url>", message[:2_000]))
     return hashlib.sha256(f"{kind.lower()}\0{shape}".encode()).hexdigest()[:32]
 
 
-def _posting_fingerprint(site: str, job: Mapping[str, Any]) -> str:
-    if job.get("url"):
-        parts = [site, job["url"]]
-    else:
-        parts = [site, *(str(job.get(name, "")).strip().lower() for name in ("title", "company", "location"))]
+def _posting_fingerprint(site: str, job: Event) -> str:
+    named = (job.title, job.company, job.location)
+    parts = [site, job.url] if job.url else [site, *(str(part or "").strip().lower() for part in named)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

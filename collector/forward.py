@@ -1,8 +1,8 @@
 """Forwarding: cuts the spool into numbered flushes, persists each before it is written, and brings it to both stores.
 
-One thread cuts; one serves the series store, one the records, one marks the windows to roll up. Each has a cursor of its own, so that
-a store that is down holds up neither the other nor an ack. A store that refuses for now is asked again with full jitter, without limit
-in time.
+One thread folds what arrives as it arrives, so that a flush is nearly done when its time has come; one serves the series store, one
+the records, one marks the windows to roll up. Each has a cursor of its own, so that a store that is down holds up neither the other nor
+an ack. A store that refuses for now is asked again with full jitter, without limit in time.
 """
 
 from __future__ import annotations
@@ -10,21 +10,29 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from collector.fold import fold
-from collector.spool import PersistedFlush, Spool
-from scrapewatch.ports import RecordStore, SeriesStore
+from collector.fold import Folding
+from collector.observed import Observed
+from collector.spool import Cut, PersistedFlush, Spool
+from collector.spool_view import DeadLetter
+from scrapewatch.line_protocol import decode
+from scrapewatch.measurements import Tier
+from scrapewatch.ports import Batch, Flush, RecordChanges, RecordStore, SeriesStore
 from scrapewatch.problems import StoreUnavailable
+from scrapewatch.time import HOUR, MINUTE, window_start
 
 log = structlog.get_logger(__name__)
 
-MOST_EVENTS: Final = 20_000
+MOST_EVENTS: Final = 100_000
 """Events in a flush, as long as a single request has no more."""
+
+_MOST_BYTES: Final = 32_000_000
+_MOST_AT_ONCE: Final = 5_000
 
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
@@ -52,6 +60,7 @@ class Forwarder:
         collector_no: the number leased to the spool.
         interval: seconds between flushes.
         retention_days: METRICS_RETENTION_DAYS.
+        observed: takes how long things took.
     """
 
     def __init__(
@@ -63,7 +72,9 @@ class Forwarder:
         collector_no: int,
         interval: float,
         retention_days: int | None = None,
+        observed: Observed | None = None,
     ) -> None:
+        self._observed = observed or Observed()
         self._spool = spool
         self._series = series
         self._records = records
@@ -109,30 +120,73 @@ class Forwarder:
         """What of its work fails now for a reason that no store gave, and is tried again; None: nothing."""
         return "; ".join(f"{name}: {fault}" for name, fault in sorted(self._faults.items())) or None
 
-    def cut(self) -> int:
-        """Cut, fold and persist one flush; the number of its events, 0 when there was nothing to cut."""
-        found = self._spool.uncut(MOST_EVENTS)
-        if found is None:
+    def cut(self, *, interval: float = 0.0) -> int:
+        """Fold and persist one flush: what is there, and what comes within ``interval`` seconds; the number of its events."""
+        spool = self._spool
+        folding = Folding(spool.recall, retention_days=self._retention_days)
+        taken: Cut | None = None
+        damaged = size = 0
+        deadline = time.monotonic() + interval
+        spent = 0.0
+        while folding.events + damaged < MOST_EVENTS and size < _MOST_BYTES:
+            spool.arrived.clear()
+            began = time.perf_counter()
+            found = spool.uncut(
+                min(_MOST_AT_ONCE, MOST_EVENTS - folding.events),
+                None if taken is None else taken.last_position,
+                most_bytes=_MOST_BYTES - size,
+            )
+            if found is not None:
+                for request in found.requests:
+                    folding.add(request)
+                damaged += found.damaged
+                size += found.size
+                taken = found
+                spent += time.perf_counter() - began
+                continue
+            wait = deadline - time.monotonic()
+            if wait <= 0 or self._drain.is_set():
+                break
+            spool.arrived.wait(min(wait, 0.2))
+        if taken is None:
             return 0
-        sessions = {
-            (request.tenant, event["session_id"])
-            for request in found.requests
-            if request.source is None
-            for event in request.events
-            if event["session_id"] is not None
-        }
-        number = self._spool.next_number()
-        folded = fold(
-            found.requests,
-            self._spool.memory(sorted(sessions)),
-            collector_no=self._collector_no,
-            number=number,
-            retention_days=self._retention_days,
-        )
-        self._spool.persist(number, found, folded)
+        began = time.perf_counter()
+        number = spool.next_number()
+        folded = folding.finish(collector_no=self._collector_no, number=number)
+        spool.persist(number, Cut(taken.last_position, (), damaged, size), folded)
+        self._observed.fold.add(spent + time.perf_counter() - began)
         for event in self._persisted.values():
             event.set()
-        return folded.events + found.damaged
+        return folded.events + damaged
+
+    def replay(self) -> int:
+        """Send the dead letters again that somebody wants to be sent; how many are stored now.
+
+        They keep their stamps, and the records had them with their flush: nothing counts twice.
+        """
+        letters = self._spool.wanted_letters()
+        if not letters:
+            return 0
+        batches: dict[tuple[str, Tier], Batch] = {}
+        for item in letters:
+            key = (item.letter.tenant, item.letter.tier)
+            batch = batches.setdefault(key, Batch(*key, [], []))
+            batch.lines.append(item.letter.line)  # type: ignore[attr-defined]
+            batch.events.append(item.letter.events)  # type: ignore[attr-defined]
+        result = self._series.write(Flush(self._collector_no, 0, [batches[key] for key in sorted(batches)]))
+        if result.kept is not None:
+            log.warning("dead letters wait for the series store", reason=result.kept)
+            return 0
+        reasons = {(item.tenant, item.tier, item.line): item.reason for item in result.rejected}
+        refused = {
+            item.id: reason
+            for item in letters
+            if (reason := reasons.get((item.letter.tenant, item.letter.tier, item.letter.line))) is not None
+        }
+        self._records.mark_windows(_windows([item for item in letters if item.id not in refused]))
+        self._spool.replayed(letters, refused)
+        log.info("dead letters were sent again", stored=len(letters) - len(refused), refused=len(refused))
+        return len(letters) - len(refused)
 
     # --- the threads
 
@@ -149,12 +203,9 @@ class Forwarder:
 
     def _cut_loop(self) -> None:
         while not self._stop.is_set():
-            began = time.monotonic()
-            while not self._stop.is_set() and self.cut() > MOST_EVENTS // 2:
-                pass  # a backlog: the next flush is full, too
+            if not self.cut(interval=self._interval):
+                self._spool.arrived.wait(0.05 if self._drain.is_set() else 0.2)
             self._faults.pop("cut", None)
-            wait = self._interval - (time.monotonic() - began)
-            self._drain.wait(max(wait, 0.01)) if not self._drain.is_set() else self._stop.wait(0.05)
 
     def _sink_loop(self, sink: str, state: SinkState, send: Callable[[PersistedFlush], None]) -> None:
         while not self._stop.is_set():
@@ -176,7 +227,9 @@ class Forwarder:
         pause = _FIRST_PAUSE
         state = self.series_state
         while not self._stop.is_set():
+            began = time.perf_counter()
             result = self._series.write(flush.flush(self._collector_no))
+            self._observed.write_series.add(time.perf_counter() - began)
             if result.kept is None:
                 state.problem = None
                 for letter in result.rejected:
@@ -195,8 +248,15 @@ class Forwarder:
         self._until_done(
             flush,
             self.records_state,
-            lambda: self._records.apply(self._collector_no, flush.number, flush.changes),
+            lambda: self._apply(flush),
         )
+
+    def _apply(self, flush: PersistedFlush) -> None:
+        began = time.perf_counter()
+        try:
+            self._records.apply(self._collector_no, flush.number, flush.changes)
+        finally:
+            self._observed.apply_records.add(time.perf_counter() - began)
 
     def _mark_windows(self, flush: PersistedFlush) -> None:
         self._until_done(flush, self.windows_state, lambda: self._records.mark_windows(flush.changes))
@@ -220,3 +280,18 @@ class Forwarder:
             self._spool.passed(sink, flush.number)
             self._persisted["records"].set()
             return
+
+
+def _windows(letters: Sequence[DeadLetter]) -> list[RecordChanges]:
+    """The windows that the points of ``letters`` make dirty."""
+    starts: dict[str, dict[Tier, set[int]]] = {}
+    for item in letters:
+        if item.letter.tier is Tier.FLEET:
+            time = decode(item.letter.line).time
+            of_tenant = starts.setdefault(item.letter.tenant, {Tier.FLEET_1M: set(), Tier.FLEET_1H: set()})
+            of_tenant[Tier.FLEET_1M].add(window_start(time, MINUTE))
+            of_tenant[Tier.FLEET_1H].add(window_start(time, HOUR))
+    return [
+        RecordChanges(tenant, None, [], {tier: sorted(found) for tier, found in tiers.items()})
+        for tenant, tiers in sorted(starts.items())
+    ]

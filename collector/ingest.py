@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
 
+from collector.cardinality import TagValues
+from collector.decode import Event, decode, decode_lines, from_model, is_clean, time_of
 from scrapewatch.events import FIELD_NAMES, validate
 from scrapewatch.measurements import LIVE_AGE
 from scrapewatch.problems import InvalidInput
@@ -55,9 +57,10 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """The items of a request: valid ``events``, all with a ``time``, and the others."""
+    """The items of a request: valid ``events`` with their ``times`` (ns), and the others."""
 
-    events: Sequence[Mapping[str, Any]]
+    events: Sequence[Event]
+    times: Sequence[int]
     rejected: Sequence[Rejection]
 
 
@@ -132,12 +135,45 @@ def parse_lines(body: bytes) -> list[Any]:
     return items
 
 
-def sift(items: Sequence[Any], *, received_at: int, backfill: bool) -> Sifted:
-    """Validate ``items`` and stamp those without a time with ``received_at`` (ns).
+def sift(
+    body: bytes,
+    values: TagValues,
+    *,
+    received_at: int,
+    backfill: bool = False,
+    lines: bool = False,
+    most: int = 10_000,
+) -> Sifted:
+    """The valid events of ``body`` with their times, and why its other items are none.
 
-    A time more than five minutes ahead is rejected, and so is one older than a week unless ``backfill``.
+    An event without a time gets ``received_at`` (ns). A time more than five minutes ahead is rejected, and so is one older than a week
+    unless ``backfill``. ``values`` are the tags' values that the tenant uses.
+
+    Raises:
+        MalformedBody: it is not JSON (with ``lines``: one value a line).
+        TooManyEvents: it has more than ``most``.
     """
-    events: list[Mapping[str, Any]] = []
+    oldest = received_at - (OLDEST_HISTORY if backfill else LIVE_AGE)
+    events = decode_lines(body) if lines else decode(body)
+    if events is not None:
+        _check_number(len(events), most)
+        times = _times(events, received_at, oldest)
+        if times is not None:
+            unknown = values.unknown(events)
+            if all(is_clean(events[index].value) for index in unknown):
+                return _admit(Sifted(events, times, []), range(len(events)), unknown, values, received_at)
+    items = parse_lines(body) if lines else parse(body)
+    _check_number(len(items), most)
+    return sift_items(items, values, received_at=received_at, backfill=backfill)
+
+
+def sift_items(
+    items: Sequence[Any], values: TagValues, *, received_at: int, backfill: bool = False
+) -> Sifted:
+    """The same for items that are Python objects already, one by one and by the models of :mod:`scrapewatch.events`."""
+    events: list[Event] = []
+    times: list[int] = []
+    places: list[int] = []
     rejected: list[Rejection] = []
     oldest = received_at - (OLDEST_HISTORY if backfill else LIVE_AGE)
     for index, item in enumerate(items):
@@ -146,28 +182,55 @@ def sift(items: Sequence[Any], *, received_at: int, backfill: bool) -> Sifted:
         except ValidationError as error:
             rejected.append(_rejection(index, error))
             continue
-        time = event["time"]
-        if time is None:
-            event["time"] = received_at
-        elif time > received_at + AHEAD_ALLOWED:
-            rejected.append(
-                Rejection(
-                    index,
-                    "timestamp",
-                    "is more than 5 minutes ahead; check the clock of the scraper's machine",
-                )
-            )
-            continue
+        time = received_at if event["time"] is None else event["time"]
+        reason = None
+        if time > received_at + AHEAD_ALLOWED:
+            reason = "is more than 5 minutes ahead; check the clock of the scraper's machine"
         elif time < oldest:
             reason = (
                 "is older than 50 years"
                 if backfill
                 else "is older than 7 days; send history with ?backfill=true"
             )
+        if reason is not None:
             rejected.append(Rejection(index, "timestamp", reason))
             continue
-        events.append(event)
-    return Sifted(events, rejected)
+        events.append(from_model(event))
+        times.append(time)
+        places.append(index)
+    return _admit(Sifted(events, times, rejected), places, range(len(events)), values, received_at)
+
+
+def _check_number(found: int, most: int) -> None:
+    if found > most:
+        raise TooManyEvents(f"the body has {found} events; send up to {most} at once")
+
+
+def _times(events: Sequence[Event], received_at: int, oldest: int) -> list[int] | None:
+    """The time of each event; None when one is out of the range in which times are taken."""
+    times = [received_at if event.timestamp is None else time_of(event.timestamp) for event in events]
+    if times and (min(times) < oldest or max(times) > received_at + AHEAD_ALLOWED):
+        return None
+    return times
+
+
+def _admit(
+    sifted: Sifted, places: Sequence[int], unknown: Sequence[int], values: TagValues, now: int
+) -> Sifted:
+    """``sifted`` without those that have a value of a tag too many; ``places`` are where the events stood in the body."""
+    refused: dict[int, Rejection] = {}
+    for index in unknown:
+        refusal = values.admit(sifted.events[index], now)
+        if refusal is not None:
+            refused[index] = Rejection(places[index], *refusal)
+    if not refused:
+        return sifted
+    kept = [index for index in range(len(sifted.events)) if index not in refused]
+    return Sifted(
+        [sifted.events[index] for index in kept],
+        [sifted.times[index] for index in kept],
+        sorted([*sifted.rejected, *refused.values()], key=lambda rejection: rejection.index),
+    )
 
 
 def _rejection(index: int, error: ValidationError) -> Rejection:

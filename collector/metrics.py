@@ -1,44 +1,70 @@
-"""The collector's own metrics, for Prometheus: above all ``accepted = delivered + spooled + dead-lettered``."""
+"""The collector's own metrics, for Prometheus: above all ``accepted = delivered + spooled + dead-lettered``, of one moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from collector.observed import Timed
 from collector.service import Collector
+from scrapewatch import histogram
+
+TIMED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "ack": ("scrapewatch_ack_seconds", "Time from a whole body to its events being durable"),
+        "commit": ("scrapewatch_spool_commit_seconds", "Time of a commit of the spool, fsync included"),
+        "fold": ("scrapewatch_fold_seconds", "Time to cut, fold and persist a flush"),
+        "write_series": ("scrapewatch_series_write_seconds", "Time of a write to the store of points"),
+        "apply_records": ("scrapewatch_records_apply_seconds", "Time of an application to the records"),
+    }
+)
+"""Timing of :class:`collector.observed.Observed` → name of its metric, and what it says."""
+
+_LE = (*(f"{edge:.6g}" for edge in histogram.EDGES), "+Inf")
 
 
 def metric_families(collector: Collector) -> Iterator[Metric]:
-    """The metrics as they are now."""
+    """The metrics as they are now; those of the spool are all of one moment, so that they add up."""
     status, problems = collector.status()
     for name, value, text in (
         ("accepted", status.accepted, "Events made durable and acknowledged"),
         ("delivered", status.delivered, "Events that both stores have"),
-        ("dead_lettered", status.dead_lettered, "Events whose point a store rejected for good"),
+        (
+            "dead_lettered",
+            status.dead_lettered,
+            "Events whose point a store rejected for good, less those that were replayed since",
+        ),
     ):
         yield CounterMetricFamily(f"scrapewatch_events_{name}", text, value=value)
-    yield GaugeMetricFamily(
-        "scrapewatch_events_spooled", "Events that wait in the spool", value=status.spooled
+    for name, figure, text in (
+        ("events_spooled", status.spooled, "Events that wait in the spool"),
+        ("spool_oldest_age_seconds", status.oldest_age, "Age of the oldest event that waits"),
+        (
+            "spool_unrecorded_age_seconds",
+            status.unrecorded_age,
+            "Age of the oldest event that the records do not have",
+        ),
+        ("spool_size_bytes", status.size_bytes, "Size of the spool"),
+        ("flushes_pending", status.flushes_pending, "Flushes that a store has not passed"),
+        ("collector_ready", int(not problems), "Whether nothing is wrong"),
+        ("collector_problems", len(problems), "How many things readiness says are wrong"),
+    ):
+        yield GaugeMetricFamily(f"scrapewatch_{name}", text, value=figure)
+
+    observed = collector.observed
+    yield CounterMetricFamily("scrapewatch_requests", "Requests with events", value=observed.requests)
+    yield _by("scrapewatch_requests_refused", "Requests turned away as a whole", "reason", observed.refused)
+    yield _by(
+        "scrapewatch_items_rejected", "Items of requests that were no events", "field", observed.rejected
     )
-    yield GaugeMetricFamily(
-        "scrapewatch_spool_oldest_age_seconds", "Age of the oldest event that waits", value=status.oldest_age
+    yield CounterMetricFamily(
+        "scrapewatch_events_duplicate", "Events that were known", value=observed.duplicates
     )
-    yield GaugeMetricFamily("scrapewatch_spool_size_bytes", "Size of the spool", value=status.size_bytes)
-    yield GaugeMetricFamily(
-        "scrapewatch_flushes_pending", "Flushes that a store has not passed", value=status.flushes_pending
-    )
-    yield GaugeMetricFamily(
-        "scrapewatch_collector_ready", "Whether nothing is wrong", value=int(not problems)
-    )
-    rejected = CounterMetricFamily(
-        "scrapewatch_items_rejected",
-        "Items of requests that were no events, by field at fault",
-        labels=["field"],
-    )
-    for field, count in sorted(collector.rejected.items()):
-        rejected.add_metric([field], count)
-    yield rejected
+    for timing, (name, text) in TIMED.items():
+        yield _histogram(name, text, observed.timings()[timing].snapshot())
+
     seconds = CounterMetricFamily(
         "scrapewatch_sink_seconds",
         "Time spent on bringing flushes to a sink, waits included",
@@ -57,3 +83,37 @@ def metric_families(collector: Collector) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "scrapewatch_windows_rolled", "Windows rolled up", value=collector.roller.rolled
     )
+    yield CounterMetricFamily(
+        "scrapewatch_live_dropped",
+        "Live messages dropped before they reached a subscriber's queue",
+        value=getattr(collector, "live_dropped", 0),
+    )
+    yield CounterMetricFamily(
+        "scrapewatch_sampler_cpu_seconds", "Processor time of the sampler", value=observed.sampler_seconds
+    )
+    sampler = getattr(collector, "sampler", None)
+    if sampler is not None:
+        yield GaugeMetricFamily(
+            "scrapewatch_sampler_watched",
+            "Sessions whose processes are sampled",
+            value=sampler.watched,
+        )
+
+
+def _by(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, f"{text}, by {label}", labels=[label])
+    # A copy in one step: the loop's thread may add a name meanwhile.
+    for value, count in sorted(dict(counts).items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _histogram(name: str, text: str, timed: Timed) -> Metric:
+    family = HistogramMetricFamily(name, text)
+    seen = 0
+    buckets: list[tuple[str, float]] = []
+    for edge, count in zip(_LE, timed.buckets, strict=True):
+        seen += count
+        buckets.append((edge, seen))
+    family.add_metric([], buckets, timed.total)
+    return family

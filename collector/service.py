@@ -7,20 +7,23 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import structlog
 
+from collector.cardinality import TagValues
+from collector.decode import as_message
 from collector.forward import Forwarder
-from collector.ingest import Rejection, Sifted, TooManyEvents, parse, parse_lines, sift
+from collector.ingest import Rejection, sift, sift_items
+from collector.observed import Observed
 from collector.periodic import Periodic
 from collector.roller import Roller
 from collector.sampler import Sampler
-from collector.spool import Kept, Spool, SpoolStatus
-from scrapewatch.live import Hub
+from collector.spool import Kept, Spool
+from collector.spool_view import SpoolStatus
+from scrapewatch.live import Hub, Message
 from scrapewatch.ports import DEFAULT_TENANT, RecordStore, SeriesStore
 from scrapewatch.problems import InvalidInput, SpoolFull, StoreUnavailable
 from scrapewatch.settings import Settings
@@ -28,8 +31,10 @@ from scrapewatch.time import now_ns
 
 log = structlog.get_logger(__name__)
 
-_LARGE: Final = 200
-"""Items above which validation goes to a thread, so that it does not hold up the other requests."""
+_LARGE: Final = 256_000
+"""Bytes above which a body is decoded on a thread, so that it does not hold up the other requests."""
+
+_REPLAY_EVERY: Final = 2.0
 
 _WATCH_EVERY: Final = 5.0
 _ROLL_EVERY: Final = 2.0
@@ -48,6 +53,45 @@ class Receipt:
     rejected: Sequence[Rejection]
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request that waits for its events to be durable, and whether they are live."""
+
+    durable: asyncio.Future[Kept]
+    tenant: str
+    live: bool
+
+
+class Published(Sequence[Message]):
+    """The events of one commit as the hub takes them: a message is made when somebody looks at it, and once."""
+
+    def __init__(self, kept: Sequence[tuple[str, Kept]]) -> None:
+        self._kept = kept
+        self._made: list[Message] | None = None
+
+    def __len__(self) -> int:
+        return sum(len(kept.events) for _, kept in self._kept)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        return self._messages()[index]
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self._messages())
+
+    def _messages(self) -> list[Message]:
+        if self._made is None:
+            self._made = [
+                as_message(tenant, event, at)
+                for tenant, kept in self._kept
+                for at, event in zip(kept.times, kept.events, strict=True)
+            ]
+        return self._made
+
+
 class Collector:
     """Accepts events and brings them to ``series`` and ``records``; publishes them to ``hub`` once durable.
 
@@ -62,12 +106,16 @@ class Collector:
         self._records = records
         self._hub = hub
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.rejected: Counter[str] = Counter()
+        self.observed = Observed()
+        self._values: dict[str, TagValues] = {}
+        self._own_values = TagValues(most_values=settings.max_tag_values, most_sessions=1)
         self.spool = Spool(
             settings.data_dir / "spool",
             max_bytes=settings.spool_max_bytes,
             min_free_bytes=settings.spool_min_free_bytes,
+            commit=self.observed.commit,
         )
+        self.spool.deliver = self._deliver
         try:
             self.number = records.lease_collector(self.spool.id)
         except BaseException:
@@ -80,6 +128,7 @@ class Collector:
             collector_no=self.number,
             interval=settings.flush_interval,
             retention_days=settings.metrics_retention_days,
+            observed=self.observed,
         )
         self.roller = Roller(series, records, holder=self.spool.id)
         self._rolling = Periodic("roll", _ROLL_EVERY, self.roller.roll)
@@ -88,6 +137,7 @@ class Collector:
             self._rolling,
             self._watching,
             Periodic("house", _HOUSE_EVERY, self._keep_house),
+            Periodic("replay", _REPLAY_EVERY, self.forwarder.replay),
         ]
         self._started = time.monotonic()
         if settings.sampler:
@@ -131,24 +181,24 @@ class Collector:
             Conflict: ``key`` was used with another body.
             SpoolFull: there is no room.
         """
+        began = time.perf_counter()
         received_at = now_ns()
-        items = parse_lines(body) if lines else parse(body)
-        if len(items) > self._settings.max_events:
-            raise TooManyEvents(
-                f"the body has {len(items)} events; send up to {self._settings.max_events} at once"
+        most = self._settings.max_events
+        values = self._values_of(tenant)
+        if len(body) > _LARGE:
+            sifted = await asyncio.to_thread(
+                sift, body, values, received_at=received_at, backfill=backfill, lines=lines, most=most
             )
-        if len(items) > _LARGE:
-            sifted = await asyncio.to_thread(sift, items, received_at=received_at, backfill=backfill)
         else:
-            sifted = sift(items, received_at=received_at, backfill=backfill)
+            sifted = sift(body, values, received_at=received_at, backfill=backfill, lines=lines, most=most)
         for rejection in sifted.rejected:
-            self.rejected[rejection.field.split(".")[0] or "body"] += 1
+            self.observed.rejected[rejection.field.removeprefix("value.").split(".")[0] or "body"] += 1
         if not sifted.events:
             return Receipt(0, 0, sifted.rejected)
         full = self.spool.room()
         if full is not None:
             raise SpoolFull(f"{full}; send it again later")
-        digest = hashlib.sha256(body + (b"\1" if backfill else b"\0")).digest()
+        digest = b"" if key is None else hashlib.sha256(body + (b"\1" if backfill else b"\0")).digest()
         source = key if backfill else None
         if source is not None and (
             # The spool first: it can tell another body under the same key.
@@ -156,17 +206,20 @@ class Collector:
             or await self._source_known(tenant, source)
         ):
             return Receipt(0, len(sifted.events), sifted.rejected)
-        kept = await asyncio.wrap_future(
-            self.spool.append(
-                tenant,
-                sifted.events,
-                key=key,
-                body=digest,
-                source=source,
-                received_at=received_at,
-            )
+        durable: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
+        self.spool.append(
+            tenant,
+            sifted.times,
+            sifted.events,
+            key=key,
+            body=digest,
+            source=source,
+            received_at=received_at,
+            inform=_Waiting(durable, tenant, live=not backfill),
         )
-        self._publish(tenant, kept, backfill=backfill)
+        kept = await durable
+        self.observed.duplicates += kept.duplicates
+        self.observed.ack.add(time.perf_counter() - began)
         return Receipt(kept.accepted, kept.duplicates, sifted.rejected)
 
     def report(self, items: Sequence[Mapping[str, Any]]) -> None:
@@ -175,19 +228,55 @@ class Collector:
         What does not fit in a full spool is left out: these can be measured again.
         """
         received_at = now_ns()
-        sifted: Sifted = sift(items, received_at=received_at, backfill=False)
+        sifted = sift_items(items, self._own_values, received_at=received_at)
         if sifted.rejected:
             raise InvalidInput(f"{sifted.rejected[0].field} {sifted.rejected[0].reason}")
         if self.spool.room() is not None:
             return
         try:
             kept = self.spool.append(
-                DEFAULT_TENANT, sifted.events, key=None, body=b"", source=None, received_at=received_at
+                DEFAULT_TENANT,
+                sifted.times,
+                sifted.events,
+                key=None,
+                body=b"",
+                source=None,
+                received_at=received_at,
             ).result()
         except SpoolFull:
             return
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(lambda: self._publish(DEFAULT_TENANT, kept, backfill=False))
+            self._loop.call_soon_threadsafe(self._hub.publish, Published([(DEFAULT_TENANT, kept)]))
+
+    def _values_of(self, tenant: str) -> TagValues:
+        values = self._values.get(tenant)
+        if values is None:
+            values = self._values[tenant] = TagValues(
+                most_values=self._settings.max_tag_values, most_sessions=self._settings.max_sessions
+            )
+        return values
+
+    def _deliver(self, outcomes: list[tuple[_Waiting, Kept | Exception]]) -> None:
+        """On the spool's thread: what one commit made durable goes to the loop's thread in one step."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        with contextlib.suppress(RuntimeError):  # closed in this very moment: nobody waits any more
+            loop.call_soon_threadsafe(self._tell, outcomes)
+
+    def _tell(self, outcomes: list[tuple[_Waiting, Kept | Exception]]) -> None:
+        live: list[tuple[str, Kept]] = []
+        for waiting, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                if not waiting.durable.done():
+                    waiting.durable.set_exception(outcome)
+                continue
+            if waiting.live and outcome.events:
+                live.append((waiting.tenant, outcome))
+            if not waiting.durable.done():
+                waiting.durable.set_result(outcome)
+        if live:
+            self._hub.publish(Published(live))
 
     async def _source_known(self, tenant: str, source: str) -> bool:
         try:
@@ -195,10 +284,6 @@ class Collector:
         except StoreUnavailable:
             # The spool knows its own keys, and the records skip what they have: accepting it is safe.
             return False
-
-    def _publish(self, tenant: str, kept: Kept, *, backfill: bool) -> None:
-        if kept.events and not backfill:
-            self._hub.publish([{"tenant": tenant, **event} for event in kept.events])
 
     # --- at work
 

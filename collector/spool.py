@@ -1,87 +1,64 @@
 """The spool: where events are durable before they are acknowledged, and flushes before they are written.
 
 One SQLite file (WAL, ``synchronous=FULL``), one thread that writes to it. What arrives while a commit is under way shares the next one
-(group commit): many requests, one fsync, no fixed wait.
+(group commit): many requests, one fsync, no fixed wait, one row a tenant. What became durable is handed to the fold in memory, and a
+flush to the sinks; both are read from the disk only after a crash, and where whoever takes them is so far behind that memory is short.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import queue
 import shutil
 import sqlite3
 import threading
-import uuid
+import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import msgspec
 import orjson
 import structlog
 
-from collector.fold import Folded, Memory, Request
+from collector.decode import Event, pack, unpack
+from collector.fold import Folded, Request, Sites
+from collector.observed import Timing
+from collector.spool_file import (
+    expand,
+    hold,
+    open_for_reading,
+    open_for_writing,
+    quarantine,
+    squeeze,
+)
+from collector.spool_view import DeadLetter, SpoolStatus, newest_letters, one, status_of, wanted_letters
 from scrapewatch.measurements import Tier
 from scrapewatch.ports import Batch, Flush, RecordChanges, Rejected, RowChange
-from scrapewatch.problems import ConfigurationError, Conflict, SpoolFull
+from scrapewatch.problems import Conflict, SpoolFull
 from scrapewatch.time import DAY, now_ns
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-FORMAT: Final = 1
 KEYS_KEPT: Final = 9 * DAY
 """How long keys of requests and events are known: longer than the oldest live event accepted (7 days) may wait."""
 
 _MOST_IN_A_COMMIT = 500
 _MOST_BYTES_IN_A_CUT = 32_000_000
+_MOST_BYTES_IN_MEMORY = 64_000_000
+_MOST_FLUSHES_IN_MEMORY = 4
+_MOST_SESSIONS_IN_MEMORY = 50_000
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS requests (
-    position INTEGER PRIMARY KEY,
-    count INTEGER NOT NULL,
-    tenant TEXT NOT NULL,
-    source TEXT,
-    received_at INTEGER NOT NULL,
-    checksum INTEGER NOT NULL,
-    events BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS request_keys (
-    tenant TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL,
-    PRIMARY KEY (tenant, key)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS event_ids (
-    tenant TEXT NOT NULL, event_id TEXT NOT NULL, at INTEGER NOT NULL,
-    PRIMARY KEY (tenant, event_id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS flushes (
-    number INTEGER PRIMARY KEY,
-    last_position INTEGER NOT NULL,
-    events INTEGER NOT NULL,
-    sources INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    batches BLOB NOT NULL,
-    changes BLOB NOT NULL,
-    series_done INTEGER NOT NULL DEFAULT 0,
-    records_done INTEGER NOT NULL DEFAULT 0,
-    windows_done INTEGER NOT NULL DEFAULT 0,
-    dead_events INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE IF NOT EXISTS memory (
-    tenant TEXT NOT NULL, session_id TEXT NOT NULL, sites BLOB NOT NULL, at INTEGER NOT NULL,
-    PRIMARY KEY (tenant, session_id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS dead_letters (
-    id INTEGER PRIMARY KEY,
-    flush INTEGER NOT NULL, tenant TEXT NOT NULL, tier TEXT NOT NULL, line TEXT NOT NULL,
-    events INTEGER NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL
-);
-"""
+# The log is copied into the database beside the commits, so that no ack waits for it; the commits only do the rest of it.
+_CHECKPOINT_AFTER = 8_000_000
+_LONGEST_LOG = 128_000_000
+
+_MEASURE_DISK_EVERY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +67,21 @@ class Kept:
 
     accepted: int
     duplicates: int
-    events: Sequence[Mapping[str, Any]]
+    times: Sequence[int]
+    events: Sequence[Event]
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A range of the spool for one flush: up to ``last_position``; ``damaged`` events in it can no longer be read."""
+    """A range of the spool for one flush: up to ``last_position``; ``damaged`` events in it can no longer be read.
+
+    ``size`` is about the bytes of its events.
+    """
 
     last_position: int
     requests: Sequence[Request]
     damaged: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,31 +98,28 @@ class PersistedFlush:
         return Flush(collector_no, self.number, self.batches)
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolStatus:
-    """The invariant ``accepted = delivered + spooled + dead_lettered``, in events.
-
-    Ages are in seconds: of the oldest spooled, and of the oldest that the records do not have.
-    """
-
-    accepted: int
-    delivered: int
-    spooled: int
-    dead_lettered: int
-    flushes_pending: int
-    oldest_age: float
-    unrecorded_age: float
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Append:
+    """A request on its way; ``kept`` is its outcome once the commit is through."""
+
     tenant: str
     key: str | None
     body: bytes
     source: str | None
     received_at: int
-    events: Sequence[Mapping[str, Any]]
+    times: Sequence[int]
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    position: int
+    count: int
+    size: int
+    request: Request
+
+
+_Job = Callable[[sqlite3.Connection], Any] | _Append
 
 
 class Spool:
@@ -150,59 +129,91 @@ class Spool:
         folder: its own folder; held by one process at a time.
         max_bytes: size beyond which nothing is accepted.
         min_free_bytes: free space on the disk below which nothing is accepted.
+        commit: takes how long each commit took.
+
+    ``deliver`` is called on the writing thread, once a commit, with the outcomes of all appends that brought an ``inform`` of their own.
 
     Raises:
         ConfigurationError: another process holds it, or a newer scrapewatch wrote it.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int = 4_000_000_000, min_free_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int = 4_000_000_000,
+        min_free_bytes: int = 0,
+        commit: Timing | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
-        self._lock_file = _hold(folder / "lock")
-        self._path = folder / "spool.sqlite"
-        self._jobs: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._commit_timing = commit or Timing()
+        self._lock_file = hold(folder)
+        self._jobs: queue.SimpleQueue[tuple[_Job, Any] | None] = queue.SimpleQueue()
         try:
-            self._connection = self._open()
+            self._connection = open_for_writing(folder)
         except BaseException:
             self._lock_file.close()
             raise
-        self.id: str = self._meta("id")
-        self._next_position = self._find_next_position()
-        self._page_size: int = _one(self._connection, "PRAGMA page_size")
-        self._used = self._reusable = 0
+        self._reader = open_for_reading(folder)
+        self._reading = threading.RLock()
+        self.id: str = one(self._connection, "SELECT value FROM meta WHERE name = 'id'")
+        self._last_cut = one(self._connection, "SELECT coalesce(max(last_position), 0) FROM flushes")
+        last_segment = one(self._connection, "SELECT coalesce(max(position + count - 1), 0) FROM segments")
+        self._next_position = max(self._last_cut, last_segment) + 1
+        self._last_number = one(self._connection, "SELECT coalesce(max(number), 0) FROM flushes")
+        self.arrived = threading.Event()
+        """Set when there is something to cut."""
+        self.deliver: Callable[[list[tuple[Any, Kept | Exception]]], None] = _no_delivery
+        self._handing = threading.Lock()
+        self._handed: deque[_Segment] = deque()
+        self._handed_bytes = 0
+        self._flushes: OrderedDict[int, PersistedFlush] = OrderedDict()
+        self._memory: OrderedDict[tuple[str, str], tuple[Sites, int] | None] = OrderedDict()
+        self._page_size: int = one(self._connection, "PRAGMA page_size")
+        self._used = self._reusable = self._free = 0
+        self._disk_measured = 0.0
         self._measure()
+        self._measure_disk()
+        self._logged = 0
+        self._copied = False
         self._closed = False
         self._closing = threading.Lock()
-        self._thread = threading.Thread(target=self._write_loop, name="spool", daemon=True)
-        self._thread.start()
+        self._checkpoint = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._write_loop, name="spool", daemon=True),
+            threading.Thread(target=self._checkpoint_loop, name="checkpoint", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     # --- accepting
 
     def append(
         self,
         tenant: str,
-        events: Sequence[Mapping[str, Any]],
+        times: Sequence[int],
+        events: Sequence[Event],
         *,
         key: str | None,
         body: bytes,
         source: str | None,
         received_at: int,
+        inform: Any = None,
     ) -> Future[Kept]:
         """Make ``events`` durable; the future is done once they are.
 
         ``key`` makes the request idempotent (``body`` is a digest to tell another body under the same key), the events' own ids make
-        each of them so. ``source`` names history sent under a key.
+        each of them so. ``source`` names history sent under a key. With ``inform`` the outcome goes to ``deliver`` beside it, and
+        the future stays as it is.
 
         The future raises:
             Conflict: the key was used with another body.
             SpoolFull: there is no room.
         """
-        item = _Append(tenant, key, body, source, received_at, events)
-        return self._submit(lambda connection: self._store(connection, item))
+        return self._submit(_Append(tenant, key, body, source, received_at, times, events), inform)
 
     def knows(self, tenant: str, key: str, body: bytes) -> Future[bool]:
         """Whether a request with ``key`` was appended; the future raises :class:`Conflict` when it was one with another body."""
@@ -212,169 +223,245 @@ class Spool:
         """None while there is room for more, or else what is wrong."""
         if self._used > self._max_bytes:
             return f"the spool holds {self._used} bytes and may hold {self._max_bytes}"
-        free = shutil.disk_usage(self._folder).free + self._reusable
+        if time.monotonic() - self._disk_measured > _MEASURE_DISK_EVERY:
+            self._measure_disk()
+        free = self._free + self._reusable
         if free < self._min_free_bytes:
             return f"the disk of the spool has {free} bytes free and must keep {self._min_free_bytes}"
         return None
 
-    def _store(self, connection: sqlite3.Connection, item: _Append) -> Kept | Exception:
+    def _sort_out(self, connection: sqlite3.Connection, item: _Append) -> Kept | Conflict:
+        """What of a request is new; its key and ids are noted."""
         if item.key is not None:
             known = _is_known(connection, item.tenant, item.key, item.body)
             if isinstance(known, Conflict):
                 return known
             if known:
-                return Kept(0, len(item.events), ())
-        fresh = list(item.events)
-        if any(event["event_id"] is not None for event in fresh):
-            fresh = [event for event in fresh if self._is_new(connection, item, event)]
-        if fresh:
-            blob = zlib.compress(orjson.dumps(fresh), 1)
-            connection.execute(
-                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    self._next_position,
-                    len(fresh),
-                    item.tenant,
-                    item.source,
-                    item.received_at,
-                    zlib.crc32(blob),
-                    blob,
-                ),
-            )
-            self._next_position += len(fresh)
-            _count(connection, "accepted", len(fresh))
-        if item.key is not None:
+                return Kept(0, len(item.events), (), ())
             connection.execute(
                 "INSERT INTO request_keys VALUES (?, ?, ?, ?)",
                 (item.tenant, item.key, item.body, item.received_at),
             )
-        return Kept(len(fresh), len(item.events) - len(fresh), fresh)
+        times, events = item.times, item.events
+        for event in events:
+            if event.event_id is not None:
+                fresh = [k for k, event in enumerate(events) if self._is_new(connection, item, event)]
+                if len(fresh) < len(events):
+                    times, events = [times[k] for k in fresh], [events[k] for k in fresh]
+                break
+        return Kept(len(events), len(item.events) - len(events), times, events)
 
-    def _is_new(self, connection: sqlite3.Connection, item: _Append, event: Mapping[str, Any]) -> bool:
-        if event["event_id"] is None:
+    def _is_new(self, connection: sqlite3.Connection, item: _Append, event: Event) -> bool:
+        if event.event_id is None:
             return True
         return (
             connection.execute(
                 "INSERT OR IGNORE INTO event_ids VALUES (?, ?, ?)",
-                (item.tenant, event["event_id"], item.received_at),
+                (item.tenant, event.event_id, item.received_at),
             ).rowcount
             == 1
         )
 
+    def _store(self, connection: sqlite3.Connection, fresh: Sequence[tuple[_Append, Kept]]) -> list[_Segment]:
+        """Write what is new as segments: one a tenant, and one for each request of history under a key."""
+        joined: dict[str, Request] = {}
+        requests: list[Request] = []
+        for item, kept in fresh:
+            if item.source is not None:
+                requests.append(Request(item.tenant, item.source, item.received_at, kept.times, kept.events))
+                continue
+            request = joined.get(item.tenant)
+            if request is None:
+                request = joined[item.tenant] = Request(item.tenant, None, item.received_at, [], [])
+                requests.append(request)
+            request.times.extend(kept.times)  # type: ignore[attr-defined]
+            request.events.extend(kept.events)  # type: ignore[attr-defined]
+        segments = []
+        for request in requests:
+            packed = pack(request.times, request.events)
+            blob = squeeze(packed)
+            count = len(request.events)
+            connection.execute(
+                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    self._next_position,
+                    count,
+                    request.tenant,
+                    request.source,
+                    request.received_at,
+                    zlib.crc32(blob),
+                    blob,
+                ),
+            )
+            segments.append(_Segment(self._next_position, count, len(packed), request))
+            self._next_position += count
+            self._logged += len(blob)
+        _count(connection, "accepted", sum(segment.count for segment in segments))
+        return segments
+
+    def _hand_on(self, segments: Sequence[_Segment]) -> None:
+        with self._handing:
+            for segment in segments:
+                # What memory has no room for is read from the disk when its turn comes.
+                if self._handed_bytes + segment.size <= _MOST_BYTES_IN_MEMORY:
+                    self._handed.append(segment)
+                    self._handed_bytes += segment.size
+        self.arrived.set()
+
     # --- flushing
 
-    def uncut(self, most_events: int) -> Cut | None:
-        """The oldest requests that no flush holds, up to about ``most_events`` events; None when there are none."""
-        return self._submit(lambda connection: self._uncut(connection, most_events)).result()
+    def uncut(
+        self, most_events: int, after: int | None = None, *, most_bytes: int = _MOST_BYTES_IN_A_CUT
+    ) -> Cut | None:
+        """The oldest requests behind the position ``after`` (None: that no flush holds); None when there are none.
 
-    def _uncut(self, connection: sqlite3.Connection, most_events: int) -> Cut | None:
-        after = _one(connection, "SELECT coalesce(max(last_position), 0) FROM flushes")
+        They have up to about ``most_events`` events and ``most_bytes`` bytes, and at least one request.
+        """
+        after = self._last_cut if after is None else after
         requests: list[Request] = []
         total = damaged = size = 0
-        for position, count, tenant, source, received_at, checksum, blob in connection.execute(
-            "SELECT position, count, tenant, source, received_at, checksum, events FROM requests "
-            "WHERE position > ? ORDER BY position",
-            (after,),
+        with self._handing:
+            while self._handed and self._handed[0].position <= after:
+                self._handed_bytes -= self._handed.popleft().size
+            for segment in self._handed:
+                if segment.position != after + 1 or (
+                    total and (total + segment.count > most_events or size > most_bytes)
+                ):
+                    break
+                requests.append(segment.request)
+                total += segment.count
+                size += segment.size
+                after = segment.position + segment.count - 1
+            if total:
+                return Cut(after, requests, 0, size)
+            before = self._handed[0].position if self._handed else self._next_position
+        if after + 1 >= before:
+            return None
+        for position, count, tenant, source, received_at, checksum, blob in self._read(
+            "SELECT position, count, tenant, source, received_at, checksum, events FROM segments "
+            "WHERE position > ? AND position < ? ORDER BY position LIMIT 1000",
+            (after, before),
         ):
             # Events with long texts are few: a backlog of them must fit in memory, and a flush in a row, all the same.
-            if total and (total + count > most_events or size > _MOST_BYTES_IN_A_CUT):
+            if total and (total + count > most_events or size > most_bytes):
                 break
             after = position + count - 1
             total += count
-            if zlib.crc32(blob) != checksum:
+            try:
+                packed = _whole(blob, checksum)
+                times, events = unpack(packed)
+            except (ValueError, msgspec.MsgspecError):
                 # Its events cannot be known any more: they are counted as dead letters, the rest is kept.
-                log.error("a request in the spool is damaged", position=position, events=count)
+                log.error("events in the spool are damaged", position=position, events=count)
                 damaged += count
                 continue
-            plain = zlib.decompress(blob)
-            size += len(plain)
-            requests.append(Request(tenant, source, received_at, orjson.loads(plain)))
-        return Cut(after, requests, damaged) if total else None
+            size += len(packed)
+            requests.append(Request(tenant, source, received_at, times, events))
+        return Cut(after, requests, damaged, size) if total else None
 
-    def memory(self, sessions: Iterable[tuple[str, str]]) -> Memory:
-        """What earlier folds knew of ``sessions`` (tenant, session_id)."""
-        wanted = list(sessions)
-
-        def read(connection: sqlite3.Connection) -> Memory:
-            found: Memory = {}
-            for tenant, session_id in wanted:
-                row = connection.execute(
-                    "SELECT sites FROM memory WHERE tenant = ? AND session_id = ?", (tenant, session_id)
-                ).fetchone()
-                if row is not None:
-                    found[(tenant, session_id)] = orjson.loads(row[0])
-            return found
-
-        return self._submit(read).result()
+    def recall(self, tenant: str, session_id: str) -> Sites | None:
+        """What earlier folds knew of the sites of a session."""
+        key = (tenant, session_id)
+        if key in self._memory:
+            self._memory.move_to_end(key)
+            known = self._memory[key]
+            return None if known is None else known[0]
+        found = None
+        for sites, at in self._read(
+            "SELECT sites, at FROM memory WHERE tenant = ? AND session_id = ?", (tenant, session_id)
+        ):
+            found = (orjson.loads(sites), at)
+        self._memory[key] = found
+        if len(self._memory) > _MOST_SESSIONS_IN_MEMORY:
+            self._memory.popitem(last=False)
+        return None if found is None else found[0]
 
     def next_number(self) -> int:
         """The number of the next flush."""
-        return int(
-            self._submit(
-                lambda connection: _one(connection, "SELECT coalesce(max(number), 0) FROM flushes")
-            ).result()
-            + 1
-        )
+        return int(self._last_number) + 1
 
     def persist(self, number: int, cut: Cut, folded: Folded) -> None:
         """Make flush ``number`` durable: the encoded lines and the record changes that are sent, now or after a crash."""
-        batches = zlib.compress(orjson.dumps(folded.batches), 1)
-        changes = zlib.compress(orjson.dumps(folded.changes, option=orjson.OPT_NON_STR_KEYS), 1)
+        batches = squeeze(orjson.dumps(folded.batches))
+        changes = squeeze(orjson.dumps(folded.changes, option=orjson.OPT_NON_STR_KEYS))
         sources = int(any(change.source is not None for change in folded.changes))
+        now = now_ns()
+        remembered = [
+            (key, sites)
+            for key, sites in folded.memory.items()
+            if (known := self._memory.get(key)) is None or known[0] != sites or now - known[1] > DAY
+        ]
+        events = folded.events + cut.damaged
 
         def write(connection: sqlite3.Connection) -> None:
-            now = now_ns()
+            if cut.damaged:
+                for count, checksum, blob in connection.execute(
+                    "SELECT count, checksum, events FROM segments WHERE position <= ?", (cut.last_position,)
+                ).fetchall():
+                    if zlib.crc32(blob) != checksum:
+                        quarantine(connection, "segment", count, blob)
             # The flush holds them now, in the form in which they are sent; and it can take their place where there is no other.
-            connection.execute("DELETE FROM requests WHERE position <= ?", (cut.last_position,))
+            connection.execute("DELETE FROM segments WHERE position <= ?", (cut.last_position,))
             connection.execute(
                 "INSERT INTO flushes (number, last_position, events, sources, created_at, batches, changes, dead_events) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    number,
-                    cut.last_position,
-                    folded.events + cut.damaged,
-                    sources,
-                    now,
-                    batches,
-                    changes,
-                    cut.damaged,
-                ),
+                (number, cut.last_position, events, sources, now, batches, changes, cut.damaged),
             )
             connection.executemany(
                 "INSERT OR REPLACE INTO memory VALUES (?, ?, ?, ?)",
-                [
-                    (tenant, session, orjson.dumps(sites), now)
-                    for (tenant, session), sites in folded.memory.items()
-                ],
+                [(tenant, session, orjson.dumps(sites), now) for (tenant, session), sites in remembered],
             )
+            self._logged += len(batches) + len(changes)
 
         self._submit(write).result()
+        self._last_number, self._last_cut = number, cut.last_position
+        for key, sites in remembered:
+            self._memory[key] = (sites, now)
+        with self._handing:
+            self._flushes[number] = PersistedFlush(number, events, folded.batches, folded.changes)
+            while len(self._flushes) > _MOST_FLUSHES_IN_MEMORY:
+                self._flushes.popitem(last=False)
 
     def pending(self, sink: str) -> PersistedFlush | None:
         """The oldest flush that waits for ``sink`` (``series``, ``records`` or ``windows``); None while its turn has not come."""
+        while True:
+            rows = self._read(
+                f"SELECT number, events, {_READY[sink]} FROM flushes "  # noqa: S608 - names of ours
+                f"WHERE {_SINKS[sink]} = 0 ORDER BY number LIMIT 1"
+            )
+            if not rows or not rows[0][2]:
+                return None
+            number, events, _ = rows[0]
+            with self._handing:
+                known = self._flushes.get(number)
+            if known is not None:
+                return known
+            ((batches, changes),) = self._read(
+                "SELECT batches, changes FROM flushes WHERE number = ?", (number,)
+            )
+            try:
+                return _persisted(number, events, batches, changes)
+            except (ValueError, KeyError, TypeError):
+                self._give_up(number)
 
-        def read(connection: sqlite3.Connection) -> PersistedFlush | None:
-            while True:
-                row = connection.execute(
-                    f"SELECT number, events, {_READY[sink]}, batches, changes FROM flushes "  # noqa: S608 - names of ours
-                    f"WHERE {_SINKS[sink]} = 0 ORDER BY number LIMIT 1"
-                ).fetchone()
-                if row is None or not row[2]:
-                    return None
-                number, events, _, batches, changes = row
-                try:
-                    return _persisted(number, events, batches, changes)
-                except (zlib.error, orjson.JSONDecodeError):
-                    # What it was cannot be known any more: its events are counted as dead letters, those after it go on.
-                    log.error("a flush in the spool is damaged", number=number, events=events)
-                    connection.execute(
-                        "UPDATE flushes SET series_done = 1, records_done = 1, windows_done = 1, dead_events = events "
-                        "WHERE number = ?",
-                        (number,),
-                    )
-                    _free(connection)
+    def _give_up(self, number: int) -> None:
+        """A flush cannot be read any more: its events are counted as dead letters, those after it go on."""
+        log.error("a flush in the spool is damaged", number=number)
 
-        return self._submit(read).result()
+        def write(connection: sqlite3.Connection) -> None:
+            events, batches, changes = connection.execute(
+                "SELECT events, batches, changes FROM flushes WHERE number = ?", (number,)
+            ).fetchone()
+            quarantine(connection, "batches", events, batches)
+            quarantine(connection, "changes", 0, changes)
+            connection.execute(
+                "UPDATE flushes SET series_done = 1, records_done = 1, windows_done = 1, dead_events = events "
+                "WHERE number = ?",
+                (number,),
+            )
+            _free(connection)
+
+        self._submit(write).result()
 
     def passed(self, sink: str, number: int, rejected: Sequence[Rejected] = ()) -> None:
         """Note that ``sink`` has passed flush ``number``; ``rejected`` become dead letters. Frees what all have passed."""
@@ -404,6 +491,36 @@ class Spool:
 
         self._submit(write).result()
 
+    # --- dead letters
+
+    def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """The newest dead letters."""
+        with self._reading:
+            return newest_letters(self._reader, limit)
+
+    def wanted_letters(self, limit: int = 5_000) -> list[DeadLetter]:
+        """The oldest dead letters that are to be sent again: those of flushes that are through."""
+        with self._reading:
+            return wanted_letters(self._reader, limit)
+
+    def replayed(self, sent: Sequence[DeadLetter], refused: Mapping[int, str]) -> None:
+        """Note what became of letters sent again: ``refused`` (id → reason) stay, the others are delivered."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            delivered = [item for item in sent if item.id not in refused]
+            connection.executemany(
+                "DELETE FROM dead_letters WHERE id = ?", [(item.id,) for item in delivered]
+            )
+            connection.executemany(
+                "UPDATE dead_letters SET wanted = 0, reason = ? WHERE id = ?",
+                [(reason[:2_000], number) for number, reason in refused.items()],
+            )
+            events = sum(item.letter.events for item in delivered)
+            _count(connection, "delivered", events)
+            _count(connection, "dead_lettered", -events)
+
+        self._submit(write).result()
+
     # --- keeping house
 
     def forget_keys(self, now: int) -> None:
@@ -416,46 +533,9 @@ class Spool:
         self._submit(write).result()
 
     def status(self) -> SpoolStatus:
-        """Figures of the spool."""
-
-        def read(connection: sqlite3.Connection) -> SpoolStatus:
-            uncut = _one(connection, "SELECT coalesce(sum(count), 0) FROM requests")
-            cut, pending, oldest_flush = connection.execute(
-                "SELECT coalesce(sum(events), 0), count(*), min(created_at) FROM flushes WHERE events >= 0"
-            ).fetchone()
-            oldest_request = _one(connection, "SELECT min(received_at) FROM requests")
-            oldest_unrecorded = _one(connection, "SELECT min(created_at) FROM flushes WHERE records_done = 0")
-            now = now_ns()
-
-            def age(*since: int | None) -> float:
-                return max((now - at for at in since if at is not None), default=0) / 1e9
-
-            return SpoolStatus(
-                accepted=_one(connection, "SELECT value FROM meta WHERE name = 'accepted'"),
-                delivered=_one(connection, "SELECT value FROM meta WHERE name = 'delivered'"),
-                spooled=uncut + cut,
-                dead_lettered=_one(connection, "SELECT value FROM meta WHERE name = 'dead_lettered'"),
-                flushes_pending=pending,
-                oldest_age=age(oldest_flush, oldest_request),
-                unrecorded_age=age(oldest_unrecorded, oldest_request),
-                size_bytes=self._used,
-            )
-
-        return self._submit(read).result()
-
-    def dead_letters(self, limit: int = 100) -> list[Rejected]:
-        """The newest dead letters."""
-
-        def read(connection: sqlite3.Connection) -> list[Rejected]:
-            return [
-                Rejected(tenant, Tier(tier), line, events, reason)
-                for tenant, tier, line, events, reason in connection.execute(
-                    "SELECT tenant, tier, line, events, reason FROM dead_letters ORDER BY id DESC LIMIT ?",
-                    (limit,),
-                )
-            ]
-
-        return self._submit(read).result()
+        """Figures of the spool, all of one moment."""
+        with self._reading:
+            return status_of(self._reader, size_bytes=self._used)
 
     def close(self) -> None:
         """Finish what was submitted and let go of the folder."""
@@ -464,19 +544,38 @@ class Spool:
                 return
             self._closed = True
             self._jobs.put(None)  # nothing comes after it, and so nobody waits for ever
-        self._thread.join()
+        self._checkpoint.set()
+        for thread in self._threads:
+            thread.join()
+        with self._reading:
+            self._reader.close()
+        with contextlib.suppress(sqlite3.Error):
+            # What is closed is one file without a log, and can be copied.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
         self._lock_file.close()
 
+    # --- reading
+
+    def _read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._reading:
+            return self._reader.execute(statement, parameters).fetchall()
+
     # --- the writing thread
 
-    def _submit(self, job: Callable[[sqlite3.Connection], T | Exception]) -> Future[T]:
-        future: Future[T] = Future()
+    def _submit(
+        self, job: Callable[[sqlite3.Connection], T | Exception] | _Append, inform: Any = None
+    ) -> Future[Any]:
+        future: Future[Any] = Future()
         with self._closing:
             if self._closed:
-                future.set_exception(SpoolFull("the collector is stopping; send it again"))
+                stopping = SpoolFull("the collector is stopping; send it again")
+                if inform is None:
+                    future.set_exception(stopping)
+                else:
+                    self.deliver([(inform, stopping)])
             else:
-                self._jobs.put((job, future))
+                self._jobs.put((job, future if inform is None else inform))
         return future
 
     def _write_loop(self) -> None:
@@ -488,18 +587,50 @@ class Spool:
                     group.append(self._jobs.get_nowait())
             if None in group:
                 stopping = True
+            outcomes: list[tuple[Any, Any]] = []
             # Who waited may have been cancelled; from here on nobody can be, so that each outcome can be told.
             self._commit(
-                [item for item in group if item is not None and item[1].set_running_or_notify_cancel()]
+                [
+                    item
+                    for item in group
+                    if item is not None
+                    and (not isinstance(item[1], Future) or item[1].set_running_or_notify_cancel())
+                ],
+                outcomes,
             )
+            informed = []
+            for waiting, outcome in outcomes:
+                if not isinstance(waiting, Future):
+                    informed.append((waiting, outcome))
+                elif isinstance(outcome, Exception):
+                    waiting.set_exception(outcome)
+                else:
+                    waiting.set_result(outcome)
+            if informed:
+                self.deliver(informed)
+            if self._logged > _LONGEST_LOG:
+                self._checkpoint_here("TRUNCATE")
+            elif self._copied:
+                self._checkpoint_here("PASSIVE")
+            elif self._logged > _CHECKPOINT_AFTER:
+                self._checkpoint.set()
 
-    def _commit(self, group: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
+    def _commit(self, group: Sequence[tuple[_Job, Any]], outcomes: list[tuple[Any, Any]]) -> None:
         position = self._next_position
-        outcomes: list[tuple[Future[Any], Any]] = []
+        done: list[tuple[Any, Any]] = []
+        fresh: list[tuple[_Append, Kept]] = []
+        began = time.perf_counter()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for job, future in group:
-                outcomes.append((future, job(self._connection)))
+            for job, waiting in group:
+                if isinstance(job, _Append):
+                    kept = self._sort_out(self._connection, job)
+                    if isinstance(kept, Kept) and kept.events:
+                        fresh.append((job, kept))
+                    done.append((waiting, kept))
+                else:
+                    done.append((waiting, job(self._connection)))
+            segments = self._store(self._connection, fresh) if fresh else []
             self._connection.execute("COMMIT")
         except Exception as error:  # whatever it was, nobody may be told that it is durable
             self._next_position = position
@@ -509,67 +640,50 @@ class Spool:
             if len(group) > 1:
                 # One that cannot be done must not take the others with it.
                 for item in group:
-                    self._commit([item])
-                return
-            if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError | OSError):
-                log.error("the spool cannot be written", error=str(error))
-                error = SpoolFull(f"the spool cannot be written: {error}")
-            group[0][1].set_exception(error)
+                    self._commit([item], outcomes)
+            elif group:
+                if isinstance(error, sqlite3.DatabaseError | OSError):
+                    log.error("the spool cannot be written", error=str(error))
+                    error = SpoolFull(f"the spool cannot be written: {error}")
+                outcomes.append((group[0][1], error))
             return
-        with contextlib.suppress(sqlite3.Error):
+        self._commit_timing.add(time.perf_counter() - began)
+        outcomes += done
+        if segments:
+            self._hand_on(segments)
+        with contextlib.suppress(sqlite3.Error, OSError):
             self._measure()
-        for future, outcome in outcomes:
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
 
-    # --- opening
+    # --- the log
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";"):
-            if statement.strip():
-                connection.execute(statement)
-        written = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-        if written is None:
-            connection.executemany(
-                "INSERT INTO meta VALUES (?, ?)",
-                [
-                    ("format", FORMAT),
-                    ("id", str(uuid.uuid4())),
-                    ("accepted", 0),
-                    ("delivered", 0),
-                    ("dead_lettered", 0),
-                ],
-            )
-        elif written[0] != FORMAT:
-            connection.execute("ROLLBACK")
+    def _checkpoint_loop(self) -> None:
+        connection = open_for_reading(self._folder)
+        try:
+            while self._checkpoint.wait() and not self._closed:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                self._checkpoint.clear()
+                # The commits that came meanwhile are few: once they are copied, too, the log begins anew.
+                self._copied = True
+                self._submit(lambda _: None)
+        finally:
             connection.close()
-            raise ConfigurationError(
-                f"the spool in {self._folder} has format {written[0]}, this scrapewatch knows {FORMAT}: "
-                "use the release that wrote it, or let it drain there first"
-            )
-        connection.execute("COMMIT")
-        return connection
 
-    def _meta(self, name: str) -> Any:
-        return _one(self._connection, "SELECT value FROM meta WHERE name = ?", name)
+    def _checkpoint_here(self, how: str) -> None:
+        self._copied = False
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute(f"PRAGMA wal_checkpoint({how})")
+        self._logged = 0
 
     def _measure(self) -> None:
         # The file never shrinks: what is free in it is used again. Its log is no measure, being as long as the longest transaction was.
-        free = _one(self._connection, "PRAGMA freelist_count")
-        self._used = (_one(self._connection, "PRAGMA page_count") - free) * self._page_size
+        free = one(self._connection, "PRAGMA freelist_count")
+        self._used = (one(self._connection, "PRAGMA page_count") - free) * self._page_size
         self._reusable = free * self._page_size
 
-    def _find_next_position(self) -> int:
-        last_request = _one(self._connection, "SELECT max(position + count - 1) FROM requests") or 0
-        last_flush = _one(self._connection, "SELECT max(last_position) FROM flushes") or 0
-        return int(max(last_request, last_flush)) + 1
+    def _measure_disk(self) -> None:
+        self._free = shutil.disk_usage(self._folder).free
+        self._disk_measured = time.monotonic()
 
 
 _SINKS: Final = {"series": "series_done", "records": "records_done", "windows": "windows_done"}
@@ -578,28 +692,18 @@ _SINKS: Final = {"series": "series_done", "records": "records_done", "windows": 
 _READY: Final = {"series": "1", "records": "sources = 0 OR windows_done = 1", "windows": "series_done = 1"}
 
 
-def _hold(path: Path) -> Any:
-    """An exclusive lock that the system frees when the process dies, however it dies."""
-    file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
-        raise ConfigurationError(
-            f"the spool in {path.parent} is held by process {holder}: stop that collector, "
-            "or give this one a folder of its own with SCRAPEWATCH_DATA_DIR"
-        ) from error
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+def _no_delivery(_: list[tuple[Any, Kept | Exception]]) -> None:
+    """Nobody asked to be informed."""
+
+
+def _whole(blob: bytes, checksum: int) -> bytes:
+    if zlib.crc32(blob) != checksum:
+        raise ValueError("the checksum does not fit")
+    return expand(blob)
 
 
 def _is_known(connection: sqlite3.Connection, tenant: str, key: str, body: bytes) -> bool | Conflict:
-    known = _one(connection, "SELECT body FROM request_keys WHERE tenant = ? AND key = ?", tenant, key)
+    known = one(connection, "SELECT body FROM request_keys WHERE tenant = ? AND key = ?", tenant, key)
     if known is not None and known != body:
         return Conflict("this Idempotency-Key was used with another body; use a new key for new events")
     return known is not None
@@ -611,7 +715,7 @@ def _persisted(number: int, events: int, batches: bytes, changes: bytes) -> Pers
         events,
         [
             Batch(item["tenant"], Tier(item["tier"]), item["lines"], item["events"])
-            for item in orjson.loads(zlib.decompress(batches))
+            for item in orjson.loads(expand(batches))
         ],
         [
             RecordChanges(
@@ -620,7 +724,7 @@ def _persisted(number: int, events: int, batches: bytes, changes: bytes) -> Pers
                 [RowChange(**row) for row in item["rows"]],
                 {Tier(tier): starts for tier, starts in item["windows"].items()},
             )
-            for item in orjson.loads(zlib.decompress(changes))
+            for item in orjson.loads(expand(changes))
         ],
     )
 
@@ -638,11 +742,6 @@ def _free(connection: sqlite3.Connection) -> None:
             "UPDATE flushes SET events = -1, batches = '', changes = '' WHERE number = ?", (done,)
         )
     connection.execute("DELETE FROM flushes WHERE events = -1 AND number < (SELECT max(number) FROM flushes)")
-
-
-def _one(connection: sqlite3.Connection, statement: str, *parameters: Any) -> Any:
-    row = connection.execute(statement, parameters).fetchone()
-    return None if row is None else row[0]
 
 
 def _count(connection: sqlite3.Connection, name: str, events: int) -> None:

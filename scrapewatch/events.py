@@ -7,10 +7,12 @@ scraper may talk to an older collector. Durations are in seconds, sizes in bytes
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
+import msgspec
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -54,6 +56,10 @@ def _moment(value: Any) -> Any:
     # Pydantic would take numbers in text, and booleans, for seconds since 1970.
     if isinstance(value, bool) or (isinstance(value, str) and not _DATE.match(value)):
         raise ValueError("is no RFC 3339 date and time, such as 2026-01-05T10:00:00Z")
+    if isinstance(value, str):
+        # The parser of the fast path first, so that both round alike; what it does not take may be ISO 8601 all the same.
+        with contextlib.suppress(msgspec.ValidationError):
+            return msgspec.convert(value, datetime)
     return value
 
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from api.app import ApiServices, background, build_router
 from api.live.protocol import DroppingProtocol
+from collector.decode import from_model
 from collector.fold import Memory, Request, fold
 from embedded.store import EmbeddedStore
 from records.migrate import upgrade
@@ -60,7 +61,13 @@ class Stack:
     def store(self, events: Sequence[Mapping[str, Any]], *, source: str | None = None) -> None:
         """Bring ``events`` to both stores."""
         self.flushes += 1
-        request = Request("default", source, now_ns(), events)
+        request = Request(
+            "default",
+            source,
+            now_ns(),
+            [event["time"] for event in events],
+            [from_model(event) for event in events],
+        )
         folded = fold([request], self.memory, collector_no=1, number=self.flushes)
         self.memory |= folded.memory
         written = self.series.write(Flush(1, self.flushes, folded.batches))

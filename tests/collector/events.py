@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from collector.decode import from_model
 from collector.fold import Folded, Request
 from scrapewatch.events import validate
 from scrapewatch.line_protocol import Point, decode, tag_value
@@ -86,7 +87,9 @@ def request(
     events: Sequence[dict[str, Any]], *, source: str | None = None, tenant: str = "default", at: int = NOW
 ) -> Request:
     """A request that brought ``events``."""
-    return Request(tenant, source, at, events)
+    return Request(
+        tenant, source, at, [event["time"] for event in events], [from_model(event) for event in events]
+    )
 
 
 def points(folded: Folded, tier: Tier) -> list[Point]:

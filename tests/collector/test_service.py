@@ -17,7 +17,7 @@ from embedded.store import EmbeddedStore
 from scrapewatch.line_protocol import Point
 from scrapewatch.time import DAY, now_ns, to_rfc3339
 from tests.collector.conftest import Running
-from tests.collector.events import event
+from tests.collector.events import event, request
 
 Start = Callable[..., AbstractContextManager[Running]]
 
@@ -35,8 +35,9 @@ def test_a_fault_of_one_sink_is_told_until_it_has_passed_while_the_others_go_on(
     start: Start, tmp_path: Path
 ) -> None:
     spool = Spool(tmp_path / "spool")
-    spool.append(
-        "default", [event("job_scraped", {"site": "a"})], key=None, body=b"", source=None, received_at=1
+    sent = request([event("job_scraped", {"site": "a"})])
+    spool.append("default", sent.times, sent.events, key=None, body=b"", source=None, received_at=1).result(
+        10
     )
     cut = spool.uncut(10)
     assert cut is not None

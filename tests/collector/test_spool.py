@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from scrapewatch.measurements import Tier
 from scrapewatch.ports import Rejected
 from scrapewatch.problems import ConfigurationError, Conflict, SpoolFull
 from scrapewatch.time import now_ns
-from tests.collector.events import event
+from tests.collector.events import event, request
 
 
 @pytest.fixture
@@ -29,15 +30,23 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     spool.close()
 
 
-def append(
+def submit(
     spool: Spool,
     events: list[dict[str, Any]],
     *,
+    tenant: str = "default",
     key: str | None = None,
     body: bytes = b"b",
     source: str | None = None,
-) -> Kept:
-    return spool.append("default", events, key=key, body=body, source=source, received_at=now_ns()).result(10)
+) -> Future[Kept]:
+    sent = request(events, at=now_ns())
+    return spool.append(
+        tenant, sent.times, sent.events, key=key, body=body, source=source, received_at=sent.received_at
+    )
+
+
+def append(spool: Spool, events: list[dict[str, Any]], **more: Any) -> Kept:
+    return submit(spool, events, **more).result(10)
 
 
 def jobs(n: int, **more: Any) -> list[dict[str, Any]]:
@@ -63,9 +72,10 @@ import os, sys
 from pathlib import Path
 from types import SimpleNamespace
 from collector.spool import Spool
-from tests.collector.events import event
+from tests.collector.events import event, request
 spool = Spool(Path(sys.argv[1]))
-spool.append("default", [event("job_scraped", {"site": "a"})], key="k", body=b"b", source=None, received_at=1).result(10)
+sent = request([event("job_scraped", {"site": "a"})])
+spool.append("default", sent.times, sent.events, key="k", body=b"b", source=None, received_at=1).result(10)
 os.kill(os.getpid(), 9)
 """
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "spool")], check=False)
@@ -74,7 +84,7 @@ os.kill(os.getpid(), 9)
     try:
         cut = spool.uncut(10)
         assert cut is not None
-        assert [e["value"] for e in cut.requests[0].events] == [{"site": "a", "count": 1}]
+        assert [(e.value.site, e.value.count) for e in cut.requests[0].events] == [("a", 1)]
         assert append(spool, jobs(1), key="k").duplicates == 1
     finally:
         spool.close()
@@ -83,10 +93,10 @@ os.kill(os.getpid(), 9)
 def test_a_request_with_a_known_key_is_a_duplicate_even_after_a_restart(tmp_path: Path) -> None:
     first = Spool(tmp_path / "spool")
     assert append(first, jobs(2), key="k").accepted == 2
-    assert append(first, jobs(2), key="k") == Kept(0, 2, ())
+    assert append(first, jobs(2), key="k") == Kept(0, 2, (), ())
     first.close()
     second = Spool(tmp_path / "spool")
-    assert append(second, jobs(2), key="k") == Kept(0, 2, ())
+    assert append(second, jobs(2), key="k") == Kept(0, 2, (), ())
     assert second.status().accepted == 2
     second.close()
 
@@ -113,7 +123,7 @@ def test_a_key_with_another_body_is_a_conflict_and_stores_nothing(spool: Spool) 
 
 def test_keys_of_one_tenant_mean_nothing_to_another(spool: Spool) -> None:
     append(spool, jobs(1), key="k")
-    other = spool.append("other", jobs(1), key="k", body=b"x", source=None, received_at=now_ns()).result(10)
+    other = append(spool, jobs(1), tenant="other", key="k", body=b"x")
     assert other.accepted == 1
 
 
@@ -195,7 +205,7 @@ def test_a_rejected_point_becomes_a_dead_letter_that_keeps_its_events(spool: Spo
     spool.passed("windows", number)
     check_invariant(spool)
     assert spool.status().dead_lettered == 5
-    assert spool.dead_letters() == [letter]
+    assert [item.letter for item in spool.dead_letters()] == [letter]
 
 
 def test_a_damaged_request_is_counted_as_dead_and_its_neighbours_are_kept(tmp_path: Path) -> None:
@@ -204,7 +214,7 @@ def test_a_damaged_request_is_counted_as_dead_and_its_neighbours_are_kept(tmp_pa
         append(spool, jobs(n))
     spool.close()
     with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
-        db.execute("UPDATE requests SET events = x'00' WHERE count = 2")
+        db.execute("UPDATE segments SET events = x'00' WHERE count = 2")
     spool = Spool(tmp_path / "spool")
     number = persist_one(spool)
     flush = spool.pending("series")
@@ -288,10 +298,7 @@ def test_one_request_that_does_not_fit_does_not_take_its_neighbours_with_it(spoo
     ]
     gate = threading.Event()
     spool._submit(lambda db: gate.wait(10))
-    waiting = [
-        spool.append("default", events, key=None, body=b"", source=None, received_at=1)
-        for events in (jobs(1), big, jobs(1))
-    ]
+    waiting = [submit(spool, events) for events in (jobs(1), big, jobs(1))]
     gate.set()
     assert waiting[0].result(10).accepted == 1
     with pytest.raises(SpoolFull):
@@ -363,9 +370,8 @@ def test_what_folds_remember_is_durable_with_their_flush(tmp_path: Path) -> None
     persist_one(spool)
     spool.close()
     spool = Spool(tmp_path / "spool")
-    assert spool.memory([("default", "s1"), ("default", "unknown")]) == {
-        ("default", "s1"): {"a": [3, None, 0]}
-    }
+    assert spool.recall("default", "s1") == {"a": [3, None, 0]}
+    assert spool.recall("default", "unknown") is None
     spool.close()
 
 
@@ -374,9 +380,7 @@ def test_a_request_that_is_cancelled_while_it_waits_does_not_hold_up_those_after
     busy = spool._submit(lambda db: gate.wait(10))
     while not busy.running():
         time.sleep(0.001)
-    waiting = [
-        spool.append("default", jobs(1), key=None, body=b"", source=None, received_at=1) for _ in range(3)
-    ]
+    waiting = [submit(spool, jobs(1)) for _ in range(3)]
     assert waiting[1].cancel()
     gate.set()
     assert [waiting[k].result(10).accepted for k in (0, 2)] == [1, 1]

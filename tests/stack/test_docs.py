@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.decode import from_model
 from collector.fold import Request, fold
 from scrapewatch import examples
 from scrapewatch.events import METRICS, validate
@@ -116,7 +117,7 @@ def test_every_type_of_event_is_documented_with_an_example_that_is_one() -> None
 @pytest.mark.parametrize("metric", METRICS)
 def test_an_example_of_each_type_leaves_a_point_or_a_change_of_state(metric: str) -> None:
     event = validate(examples.EVENTS[metric])
-    request = Request("default", None, event["time"], [event])
+    request = Request("default", None, event["time"], [event["time"]], [from_model(event)])
     folded = fold([request], {}, collector_no=0, number=1)
     rows = [row for changes in folded.changes for row in changes.rows]
     points = [line for batch in folded.batches for line in batch.lines]

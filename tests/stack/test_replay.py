@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-import collector.forward
-from collector.fold import fold
+from collector.fold import Folding, fold
 from collector.forward import Forwarder
 from collector.roller import Roller, rolled
 from collector.spool import Spool
@@ -20,7 +19,7 @@ from scrapewatch.measurements import Tier
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore, TimeRange
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns
 from stack.stores import open_records, open_series
-from tests.collector.events import event
+from tests.collector.events import event, request
 from tests.stack.conftest import Stores
 
 
@@ -36,8 +35,15 @@ class Parts:
 
     def append(self, events: list[dict[str, Any]], *, source: str | None = None) -> None:
         """Make ``events`` durable."""
+        sent = request(events, at=now_ns())
         kept = self.spool.append(
-            DEFAULT_TENANT, events, key=source, body=b"", source=source, received_at=now_ns()
+            DEFAULT_TENANT,
+            sent.times,
+            sent.events,
+            key=source,
+            body=b"",
+            source=source,
+            received_at=sent.received_at,
         ).result(10)
         assert kept.accepted == len(events)
 
@@ -113,8 +119,10 @@ def test_a_flush_that_was_persisted_is_sent_as_it_was_whatever_the_code_has_beco
     parts.append(jobs(3, n=4))
     parts.persist()
 
+    finish = Folding.finish
+
     def other_code(*arguments: Any, **options: Any) -> Any:
-        folded = fold(*arguments, **options)
+        folded = finish(*arguments, **options)
         return replace(
             folded,
             batches=[
@@ -123,7 +131,7 @@ def test_a_flush_that_was_persisted_is_sent_as_it_was_whatever_the_code_has_beco
             ],
         )
 
-    monkeypatch.setattr(collector.forward, "fold", other_code)
+    monkeypatch.setattr(Folding, "finish", other_code)
     with parts.forwarding():
         parts.drain()
     assert parts.scraped() == parts.recorded() == 12

@@ -1,0 +1,215 @@
+"""The file of a spool: its tables, who holds it, and how an older format becomes the present one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import sys
+import uuid
+import zlib
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import orjson
+import structlog
+
+from collector.decode import from_model, pack
+from scrapewatch.problems import ConfigurationError
+from scrapewatch.time import now_ns
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+log = structlog.get_logger(__name__)
+
+FORMAT: Final = 2
+"""1 kept each request as compressed JSON; such a spool is converted when it is opened."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS segments (
+    position INTEGER PRIMARY KEY,
+    count INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    source TEXT,
+    received_at INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    events BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS request_keys (
+    tenant TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS event_ids (
+    tenant TEXT NOT NULL, event_id TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, event_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS flushes (
+    number INTEGER PRIMARY KEY,
+    last_position INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    sources INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    batches BLOB NOT NULL,
+    changes BLOB NOT NULL,
+    series_done INTEGER NOT NULL DEFAULT 0,
+    records_done INTEGER NOT NULL DEFAULT 0,
+    windows_done INTEGER NOT NULL DEFAULT 0,
+    dead_events INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS memory (
+    tenant TEXT NOT NULL, session_id TEXT NOT NULL, sites BLOB NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, session_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dead_letters (
+    id INTEGER PRIMARY KEY,
+    flush INTEGER NOT NULL, tenant TEXT NOT NULL, tier TEXT NOT NULL, line TEXT NOT NULL,
+    events INTEGER NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL,
+    wanted INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS quarantine (
+    id INTEGER PRIMARY KEY, what TEXT NOT NULL, events INTEGER NOT NULL, bytes BLOB NOT NULL, at INTEGER NOT NULL
+);
+"""
+
+
+def hold(folder: Path) -> Any:
+    """An exclusive lock on ``folder`` that the system frees when the process dies, however it dies.
+
+    Raises:
+        ConfigurationError: another process has it.
+    """
+    file = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise ConfigurationError(
+            f"the spool in {folder} is held by process {holder}: stop that collector, "
+            "or give this one a folder of its own with SCRAPEWATCH_DATA_DIR"
+        ) from error
+    file.seek(0)
+    file.truncate()
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def path_in(folder: Path) -> Path:
+    """The file of the spool in ``folder``."""
+    return folder / "spool.sqlite"
+
+
+def open_for_writing(folder: Path) -> sqlite3.Connection:
+    """The spool in ``folder``, made or brought to the present format; every commit is on the disk when it returns.
+
+    Raises:
+        ConfigurationError: a newer scrapewatch wrote it.
+    """
+    connection = sqlite3.connect(path_in(folder), isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _bring_up(connection, folder)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        connection.close()
+        raise
+    connection.execute("COMMIT")
+    return connection
+
+
+def open_for_reading(folder: Path) -> sqlite3.Connection:
+    """The spool in ``folder``, which another connection may write to meanwhile; it must be there."""
+    return sqlite3.connect(
+        f"file:{path_in(folder)}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=10
+    )
+
+
+def squeeze(plain: bytes) -> bytes:
+    """``plain`` compressed, fast rather than small."""
+    return zstd.compress(plain, 1)
+
+
+def expand(squeezed: bytes) -> bytes:
+    """What :func:`squeeze` made, or the format before it.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return zlib.decompress(squeezed) if squeezed[:1] == b"\x78" else zstd.decompress(squeezed)
+    except (zlib.error, zstd.ZstdError) as error:
+        raise ValueError("the compressed bytes are damaged") from error
+
+
+def _bring_up(connection: sqlite3.Connection, folder: Path) -> None:
+    known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    written = FORMAT
+    if "meta" in known:
+        row = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+        written = FORMAT if row is None else row[0]
+    if written not in (1, FORMAT):
+        raise ConfigurationError(
+            f"the spool in {folder} has format {written}, this scrapewatch knows up to {FORMAT}: "
+            "use the release that wrote it, or let it drain there first"
+        )
+    if written == 1:
+        connection.execute("ALTER TABLE dead_letters ADD COLUMN wanted INTEGER NOT NULL DEFAULT 0")
+    for statement in _TABLES.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.executemany(
+        "INSERT OR IGNORE INTO meta VALUES (?, ?)",
+        [
+            ("format", FORMAT),
+            ("id", str(uuid.uuid4())),
+            ("accepted", 0),
+            ("delivered", 0),
+            ("dead_lettered", 0),
+        ],
+    )
+    if written == 1:
+        _from_1(connection)
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'format'", (FORMAT,))
+
+
+def _from_1(connection: sqlite3.Connection) -> None:
+    """Requests become segments; one that is damaged stays as it is, to be found damaged when it is cut."""
+    for position, count, tenant, source, received_at, checksum, blob in connection.execute(
+        "SELECT position, count, tenant, source, received_at, checksum, events FROM requests"
+    ).fetchall():
+        packed = blob
+        try:
+            if zlib.crc32(blob) == checksum:
+                found = orjson.loads(zlib.decompress(blob))
+                packed = squeeze(
+                    pack([event["time"] for event in found], [from_model(event) for event in found])
+                )
+                checksum = zlib.crc32(packed)
+        except (zlib.error, orjson.JSONDecodeError, msgspec.MsgspecError, KeyError) as error:
+            log.error("a request of an older spool cannot be read", position=position, error=str(error))
+            quarantine(connection, "request", count, blob)
+            checksum = -1
+        connection.execute(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (position, count, tenant, source, received_at, checksum, packed),
+        )
+    connection.execute("DROP TABLE requests")
+
+
+def quarantine(connection: sqlite3.Connection, what: str, events: int, found: bytes) -> None:
+    """Keep bytes that can no longer be read, for those who want to look at them."""
+    connection.execute(
+        "INSERT INTO quarantine (what, events, bytes, at) VALUES (?, ?, ?, ?)",
+        (what, events, found, now_ns()),
+    )

@@ -1,0 +1,116 @@
+"""What can be read of a spool by whoever opens its file: its figures and its dead letters."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scrapewatch.measurements import Tier
+from scrapewatch.ports import Rejected
+from scrapewatch.time import now_ns
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStatus:
+    """The invariant ``accepted = delivered + spooled + dead_lettered``, in events.
+
+    Ages are in seconds: of the oldest spooled, and of the oldest that the records do not have.
+    """
+
+    accepted: int
+    delivered: int
+    spooled: int
+    dead_lettered: int
+    flushes_pending: int
+    oldest_age: float
+    unrecorded_age: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A line that the store of points rejected for good; ``at`` in ns, ``wanted``: it waits to be sent again."""
+
+    id: int
+    flush: int
+    letter: Rejected
+    at: int
+    wanted: bool
+
+
+def status_of(connection: sqlite3.Connection, *, size_bytes: int | None = None) -> SpoolStatus:
+    """The figures of a spool, all of one moment; ``size_bytes`` is measured where it is not given."""
+    connection.execute("BEGIN")
+    try:
+        uncut, oldest_segment = connection.execute(
+            "SELECT coalesce(sum(count), 0), min(received_at) FROM segments"
+        ).fetchone()
+        cut, pending, oldest_flush = connection.execute(
+            "SELECT coalesce(sum(events), 0), count(*), min(created_at) FROM flushes WHERE events >= 0"
+        ).fetchone()
+        oldest_unrecorded = one(connection, "SELECT min(created_at) FROM flushes WHERE records_done = 0")
+        counts = dict(
+            connection.execute(
+                "SELECT name, value FROM meta WHERE name IN ('accepted', 'delivered', 'dead_lettered')"
+            ).fetchall()
+        )
+        if size_bytes is None:
+            pages = one(connection, "PRAGMA page_count") - one(connection, "PRAGMA freelist_count")
+            size_bytes = pages * one(connection, "PRAGMA page_size")
+    finally:
+        connection.execute("COMMIT")
+    now = now_ns()
+
+    def age(*since: int | None) -> float:
+        return max((now - at for at in since if at is not None), default=0) / 1e9
+
+    return SpoolStatus(
+        **counts,
+        spooled=uncut + cut,
+        flushes_pending=pending,
+        oldest_age=age(oldest_flush, oldest_segment),
+        unrecorded_age=age(oldest_unrecorded, oldest_segment),
+        size_bytes=size_bytes,
+    )
+
+
+def newest_letters(connection: sqlite3.Connection, limit: int) -> list[DeadLetter]:
+    """The newest dead letters, newest first."""
+    return _letters(connection, "ORDER BY id DESC LIMIT ?", (limit,))
+
+
+def wanted_letters(connection: sqlite3.Connection, limit: int) -> list[DeadLetter]:
+    """The oldest dead letters that are to be sent again: those whose flush is through."""
+    return _letters(
+        connection,
+        "WHERE wanted = 1 AND NOT EXISTS (SELECT 1 FROM flushes WHERE number = flush AND events >= 0) "
+        "ORDER BY id LIMIT ?",
+        (limit,),
+    )
+
+
+def want_letters(connection: sqlite3.Connection, ids: Sequence[int] | None) -> int:
+    """Mark dead letters (None: all) to be sent again by the collector that holds the spool; how many there were."""
+    if ids is None:
+        return connection.execute("UPDATE dead_letters SET wanted = 1").rowcount
+    return connection.executemany(
+        "UPDATE dead_letters SET wanted = 1 WHERE id = ?", [(number,) for number in ids]
+    ).rowcount
+
+
+def _letters(connection: sqlite3.Connection, rest: str, parameters: Sequence[Any]) -> list[DeadLetter]:
+    return [
+        DeadLetter(number, flush, Rejected(tenant, Tier(tier), line, events, reason), at, bool(wanted))
+        for number, flush, tenant, tier, line, events, reason, at, wanted in connection.execute(
+            f"SELECT id, flush, tenant, tier, line, events, reason, at, wanted FROM dead_letters {rest}",  # noqa: S608 - texts of ours
+            parameters,
+        )
+    ]
+
+
+def one(connection: sqlite3.Connection, statement: str, *parameters: Any) -> Any:
+    """The first column of the first row; None where there is none."""
+    row = connection.execute(statement, parameters).fetchone()
+    return None if row is None else row[0]
