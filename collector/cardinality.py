@@ -35,8 +35,11 @@ class TagValues:
         self._plans: dict[type, tuple[tuple[tuple[str, set[Any]], ...], tuple[str, ...]]] = {}
         self._turn({})
 
-    def unknown(self, events: Sequence[Event]) -> list[int]:
+    def unknown(self, events: Sequence[Event], now: int) -> list[int]:
         """Which of ``events`` have something that was not met before, or that is not looked at here: see :meth:`admit`."""
+        if self._since is None or now - self._since > DAY:
+            self._since = now
+            self._turn(self._known)
         sessions, plans = self._known[SESSION], self._plans
         found: list[int] = []
         for index, event in enumerate(events):
@@ -55,13 +58,10 @@ class TagValues:
             found.append(index)
         return found
 
-    def admit(self, event: Event, now: int) -> tuple[str, str] | None:
+    def admit(self, event: Event) -> tuple[str, str] | None:
         """Note the values of ``event``, which is clean; the field at fault and the reason when it has one too many."""
-        if self._since is None or now - self._since > DAY:
-            self._since = now
-            self._turn(self._known)
         for tag, value, field in _values(event):
-            known = self._known.setdefault(tag, set())
+            known = self._known.setdefault(tag, {None})
             if value in known:
                 continue
             if tag in _NO_TAGS:
@@ -70,7 +70,8 @@ class TagValues:
                 continue
             most = self._most_sessions if tag == SESSION else self._most_values
             before = self._before.get(tag, set())
-            if value not in before and len(known) + len(before) >= most and len(known | before) >= most:
+            # None, which is no value, is in every set.
+            if value not in before and len(known) + len(before) > most and len(known | before) > most:
                 return field, f"has more than {most} different values; use few, and put what varies elsewhere"
             known.add(value)
         return None

@@ -159,9 +159,9 @@ def sift(
         _check_number(len(events), most)
         times = _times(events, received_at, oldest)
         if times is not None:
-            unknown = values.unknown(events)
+            unknown = values.unknown(events, received_at)
             if all(is_clean(events[index].value) for index in unknown):
-                return _admit(Sifted(events, times, []), range(len(events)), unknown, values, received_at)
+                return _admit(Sifted(events, times, []), range(len(events)), unknown, values)
     items = parse_lines(body) if lines else parse(body)
     _check_number(len(items), most)
     return sift_items(items, values, received_at=received_at, backfill=backfill)
@@ -198,7 +198,8 @@ def sift_items(
         events.append(from_model(event))
         times.append(time)
         places.append(index)
-    return _admit(Sifted(events, times, rejected), places, range(len(events)), values, received_at)
+    unknown = values.unknown(events, received_at)
+    return _admit(Sifted(events, times, rejected), places, unknown, values)
 
 
 def _check_number(found: int, most: int) -> None:
@@ -214,13 +215,11 @@ def _times(events: Sequence[Event], received_at: int, oldest: int) -> list[int] 
     return times
 
 
-def _admit(
-    sifted: Sifted, places: Sequence[int], unknown: Sequence[int], values: TagValues, now: int
-) -> Sifted:
+def _admit(sifted: Sifted, places: Sequence[int], unknown: Sequence[int], values: TagValues) -> Sifted:
     """``sifted`` without those that have a value of a tag too many; ``places`` are where the events stood in the body."""
     refused: dict[int, Rejection] = {}
     for index in unknown:
-        refusal = values.admit(sifted.events[index], now)
+        refusal = values.admit(sifted.events[index])
         if refusal is not None:
             refused[index] = Rejection(places[index], *refusal)
     if not refused:
