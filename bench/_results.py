@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from rich.console import Console
+
 from scrapewatch import __version__
+from tests.influxd import find_influxd
+
+console: Final = Console(width=None if sys.stdout.isatty() else 150)
 
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -39,6 +45,16 @@ def surroundings(**versions: str) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()),
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }
+
+
+def influxd_version() -> str:
+    """The version of the InfluxDB that is measured with, or nothing where there is none."""
+    binary = find_influxd()
+    if binary is None:
+        return ""
+    said = subprocess.run([binary, "version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+\.\d+\.\d+", said)
+    return found[0] if found else said.strip()
 
 
 def write(name: str, document: dict[str, Any]) -> Path:

@@ -125,7 +125,7 @@ def fetch(
     headers = {"Authorization": f"Token {token}"} if token else {}
     if body is not None:
         headers["Content-Type"] = kind
-    with _direct.open(urllib.request.Request(url, body, headers), timeout=30) as answer:
+    with _direct.open(urllib.request.Request(url, body, headers), timeout=300) as answer:
         return str(answer.read().decode())
 
 
@@ -163,8 +163,7 @@ class Cost:
 
     @property
     def rss_mb(self) -> float:
-        """Highest resident memory so far, MiB."""
-        self.look()
+        """Highest resident memory seen so far, MiB."""
         return round(self._peak / 2**20, 1)
 
 
@@ -174,9 +173,11 @@ def watching(*costs: Cost) -> Iterator[None]:
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.1):
+        while True:
             for cost in costs:
                 cost.look()
+            if ended.wait(0.1):
+                return
 
     thread = threading.Thread(target=watch)
     thread.start()

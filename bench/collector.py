@@ -22,16 +22,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
 
+from bench import _report
 from bench._load import Plan, prepare
+from bench._results import console, influxd_version, surroundings, write
 from bench._running import Cost, Served, fetch, metric, ours, suspended, watching
+from bench._telegraf import PATH as TELEGRAF_PATH
+from bench._telegraf import find_telegraf, serve_telegraf, telegraf_version
 from influx.bootstrap import bootstrap
 from tests.influxd import Influxd, find_influxd
+from tests.stack.running import free_port
 
 PATHS: Final = ("ours", "raw_influxd", "naive", "telegraf")
 BATCHES: Final = (1, 100, 1_000)
@@ -43,10 +49,11 @@ CONNECTIONS: Final = {1: 64, 100: 16, 1_000: 8}
 FIRST_GUESS: Final = {1: 1_000, 100: 8_000, 1_000: 10_000}
 """Events a second that a path is expected to take before it was measured, by events a request."""
 
-MOST_EVENTS: Final = 2_000_000
-STORED_SECONDS: Final = 120.0
+WARM_UP_SECONDS: Final = 1.5
 
-console = Console()
+MOST_EVENTS: Final = 2_000_000
+STILL_SECONDS: Final = 15.0
+"""Seconds without another event in the store after which those that are missing are lost."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +102,11 @@ def measure(
             if outcome.failures:
                 raise RuntimeError(f"{way.name}: answers other than 2xx: {outcome.failures}")
             ended = outcome.ended
+            missing = 0.0
             if way.stored:
-                while (missing := before + events - way.stored()) > 0:
-                    if time.monotonic() > outcome.ended + STORED_SECONDS:
-                        raise RuntimeError(
-                            f"{way.name}: {missing:.0f} of {events} events were acked but never stored"
-                        )
-                    time.sleep(0.03)
-                ended = time.monotonic()
+                ended, missing = _stored(way.stored, before + events)
+    if missing and way.name == "ours":
+        raise RuntimeError(f"{missing:.0f} of {events} events were acked but did not reach the store")
     return {
         "path": way.name,
         "batch": case.batch,
@@ -116,7 +120,19 @@ def measure(
         "load_cpu_us_per_event": round(outcome.cpu / events * 1e6, 2),
         "acked_per_s": round(events / (outcome.ended - outcome.began)),
         "events": events,
+        "lost": round(missing),
     }
+
+
+def _stored(stored: Callable[[], float], wanted: float) -> tuple[float, float]:
+    """When ``stored`` reached ``wanted``, and what was still missing when it had stood still for long."""
+    most, since = stored(), time.monotonic()
+    while most < wanted and time.monotonic() < since + STILL_SECONDS:
+        time.sleep(0.03)
+        now = stored()
+        if now > most:
+            most, since = now, time.monotonic()
+    return since, max(wanted - most, 0.0)
 
 
 def median(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -151,22 +167,35 @@ class Store:
     def points(self, bucket_id: str) -> float:
         """Points written to a bucket so far, as the server's own metrics count them: to ask for them would cost it more."""
         text = fetch(f"{self.server.url}/metrics")
+        # InfluxDB 2.9.1 has the names crossed: `_count` counts points, and `_sum` requests.
         label = f'bucket="{bucket_id}"'
-        return metric(text, "storage_shard_write_sum", label) - metric(
-            text, "storage_shard_write_err_sum", label
+        return metric(text, "storage_shard_write_count", label) - metric(
+            text, "storage_shard_write_err_count", label
         )
 
-    def events(self, bucket: str, fields: Sequence[str], function: str) -> int:
-        """Events in a bucket, as a query finds them: ``function`` (count or sum) over ``fields``, of which each event has one."""
-        wanted = " or ".join(f'r._field == "{name}"' for name in fields)
-        flux = f'from(bucket: "{bucket}") |> range(start: -1d, stop: 1d) '
-        flux += f'|> filter(fn: (r) => {wanted}) |> {function}() |> keep(columns: ["_value"])'
-        answer = self._ask(f"/api/v2/query?org={self.server.org}", flux.encode(), "application/vnd.flux")
-        return sum(
-            int(float(line.rpartition(",")[2]))
-            for line in answer.splitlines()[1:]
-            if line and not line.endswith("_value")
+    def events(self, way: str, since: int) -> int:
+        """Events of a path in its bucket, as a query finds them. ``since``: seconds since 1970."""
+        bucket, function, wanted = _COUNTED[way]
+        flux = (
+            f'from(bucket: "{bucket}") |> range(start: {since}, stop: 1h) |> filter(fn: (r) => {wanted}) '
+            f'|> {function}() |> group() |> sum() |> keep(columns: ["_value"])'
         )
+        answer = self._ask(f"/api/v2/query?org={self.server.org}", flux.encode(), "application/vnd.flux")
+        values = [line.rpartition(",")[2] for line in answer.split()]
+        return int(values[-1]) if values and values[-1].isdigit() else 0
+
+
+# Of a path: its bucket, and how its events are counted in it. Each event has one of these fields; ours are sums already.
+_COUNTED: Final = {
+    name: (name, "count", 'r._field == "duration" or r._field == "count"')
+    for name in ("raw_influxd", "naive", "telegraf")
+} | {
+    "ours": (
+        "fleet",
+        "sum",
+        '(r._measurement == "pages" and r._field == "count") or (r._measurement == "jobs" and r._field == "scraped")',
+    )
+}
 
 
 @contextlib.contextmanager
@@ -186,9 +215,13 @@ def ways(names: Sequence[str], store: Store, folder: Path) -> Iterator[list[Way]
                 store.bucket(name)
                 found.append(_raw(server))
             elif name == "naive":
-                found.append(_naive(up, store, place, store.bucket(name)))
+                stored = partial(store.points, store.bucket(name))
+                served = up.enter_context(_serve_naive(place, server))
+                found.append(Way(name, served.pid, served.port, "/events", stored=stored))
             else:
-                found.append(_telegraf(up, store, place, store.bucket(name)))
+                stored = partial(store.points, store.bucket(name))
+                served = up.enter_context(serve_telegraf(place, server, bucket=name))
+                found.append(Way(name, served.pid, served.port, TELEGRAF_PATH, stored=stored))
         yield found
 
 
@@ -208,12 +241,16 @@ def _raw(server: Influxd) -> Way:
     return Way("raw_influxd", server.pid, int(server.url.rpartition(":")[2]), path, "lines", headers)
 
 
-def _naive(up: contextlib.ExitStack, store: Store, folder: Path, bucket_id: str) -> Way:
-    raise NotImplementedError
-
-
-def _telegraf(up: contextlib.ExitStack, store: Store, folder: Path, bucket_id: str) -> Way:
-    raise NotImplementedError
+def _serve_naive(folder: Path, server: Influxd) -> Served:
+    port = free_port()
+    environment = {
+        "INFLUX_URL": server.url,
+        "INFLUX_ORG": server.org,
+        "INFLUX_TOKEN": server.token,
+        "INFLUX_BUCKET": "naive",
+    }
+    command = [sys.executable, "-m", "uvicorn", "bench._naive:app", "--port", str(port), "--no-access-log"]
+    return Served(command, folder, environment, port=port, probe="/docs")
 
 
 def main() -> None:
@@ -221,38 +258,43 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--paths", default=",".join(PATHS), help="by commas (default: all that can be had)")
-    options.add_argument("--batches", default="1,100,1000", help="events a request, by commas")
-    options.add_argument("--sessions", default="1,100,1000", help="sessions, by commas")
+    options.add_argument("--paths", help="by commas; default: all that can be had")
+    options.add_argument("--batches", help="events a request, by commas; default: 1,100,1000 (quick: 100)")
+    options.add_argument("--sessions", help="by commas; default: 1,100,1000 (quick: 1,100)")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=5.0, help="length of each measurement")
-    options.add_argument(
-        "--quick",
-        action="store_true",
-        help="one round of 3 s at 100 a request, 1 and 100 sessions; writes nothing",
-    )
+    options.add_argument("--quick", action="store_true", help="one round of 3 s; writes nothing")
     given = options.parse_args()
-    if given.quick:
-        given.rounds, given.seconds = 1, 3.0
-        if given.batches == "1,100,1000" and given.sessions == "1,100,1000":
-            given.batches, given.sessions = "100", "1,100"
     if find_influxd() is None:
         sys.exit("no influxd here: `make influxd` builds one")
-    cases = [
-        Case(batch, sessions)
-        for batch, sessions in itertools.product(_numbers(given.batches), _numbers(given.sessions))
-    ]
-    rows = run(given.paths.split(","), cases, given.rounds, given.seconds)
+    telegraf = find_telegraf()
+    names = given.paths.split(",") if given.paths else [p for p in PATHS if p != "telegraf" or telegraf]
+    if unknown := set(names) - set(PATHS):
+        options.error(f"no such path: {', '.join(unknown)}")
+    if telegraf is None:
+        print("no Telegraf here: it is left out; bench/README.md says how to have it", file=sys.stderr)
+    batches = _numbers(given.batches) or ((100,) if given.quick else BATCHES)
+    sessions = _numbers(given.sessions) or ((1, 100) if given.quick else SESSIONS)
+    cases = [Case(*case) for case in itertools.product(batches, sessions)]
+    rounds, seconds = (1, 3.0) if given.quick else (given.rounds, given.seconds)
+    rows = run(names, cases, rounds, seconds)
     show(rows)
+    if not given.quick:
+        versions = {"influxd": influxd_version(), "influxdb-client": version("influxdb-client")}
+        if telegraf is not None and "telegraf" in names:
+            versions["telegraf"] = telegraf_version(telegraf)
+        write("collector", {"rows": rows, "rounds": rounds, "seconds": seconds, **surroundings(**versions)})
+        _report.update()
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+def _numbers(text: str | None) -> list[int]:
+    return [int(part) for part in text.split(",")] if text else []
 
 
 def run(names: Sequence[str], cases: Sequence[Case], rounds: int, seconds: float) -> list[dict[str, Any]]:
     """The medians of all paths and cases."""
     rows = []
+    since = int(time.time()) - 60
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Influxd() as server:
         store = Store(server)
         with ways(names, store, Path(folder)) as found:
@@ -262,24 +304,28 @@ def run(names: Sequence[str], cases: Sequence[Case], rounds: int, seconds: float
                 rates = {way.name: float(FIRST_GUESS[case.batch]) for way in found}
                 measured: dict[str, list[dict[str, Any]]] = {way.name: [] for way in found}
                 for turn in range(rounds + 1):
-                    # The first turn warms up, and tells how many events fill the time. Each has every other before it in turn.
-                    for way in found[turn % len(found) :] + found[: turn % len(found)]:
-                        events = min(int(rates[way.name] * (seconds if turn else 1.5)), MOST_EVENTS)
-                        others = sorted(pids - {way.pid})
-                        row = measure(way, case, max(events, case.batch * 8), seconds, server.pid, others)
-                        sent[way.name] += row["events"]
+                    # The first turn warms up, and tells how many events fill the time. Each path goes first in turn.
+                    first = turn % len(found)
+                    for way in found[first:] + found[:first]:
+                        events = int(rates[way.name] * (seconds if turn else WARM_UP_SECONDS))
+                        events = min(max(events, case.batch * 8), MOST_EVENTS)
+                        row = measure(way, case, events, seconds, server.pid, sorted(pids - {way.pid}))
+                        sent[way.name] += row["events"] - row["lost"]
                         rates[way.name] = row["events_per_s"] if turn else row["acked_per_s"]
                         if turn:
                             measured[way.name].append(row)
-                            console.print(_line(row), highlight=False)
+                            console.print(_line(row), highlight=False, soft_wrap=True)
                 rows += [median(measured[way.name]) for way in found]
+        for name in names:
+            if (counted := store.events(name, since)) != sent[name]:
+                raise RuntimeError(f"{name}: {sent[name]} events were stored, but a query finds {counted}")
     return rows
 
 
 def _line(row: dict[str, Any]) -> str:
     return (
         f"[dim]{row['batch']:>5} a request {row['sessions']:>5} sessions  {row['path']:<12}[/] {row['events_per_s']:>8,} events/s "
-        f"{row['cpu_us_per_event']:>8.2f} µs CPU  p99 {row['ack_p99_ms']:.1f} ms  "
+        f"{row['cpu_us_per_event']:>8.2f} µs CPU  p99 {row['ack_p99_ms']:>6.1f} ms  "
         f"[dim]load {row['load_cpu_us_per_event']:.2f} µs, influxd {row['influxd_cpu_us_per_event']:.2f} µs[/]"
     )
 

@@ -1,0 +1,272 @@
+"""What the results mean: the goals met and missed, and the tables of docs/performance.md. ``python -m bench._report`` writes both anew."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from bench._results import RESULTS, read, write
+
+PAGE: Final = RESULTS.parents[1] / "docs" / "performance.md"
+
+LONG: Final = 600.0
+"""Seconds for which the sustained load must last to count for its goal."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def goals(collector: Rows, ack: Rows, sustained: Rows, live: Rows) -> list[dict[str, Any]]:
+    """Each goal of the collector with what was measured; ``met`` is None for what was not measured.
+
+    ``measured`` is a ratio or milliseconds, as ``unit`` says, of the worst of the cases that the goal covers; ``cases`` has them all.
+    """
+    speed = {_case(row): float(row["events_per_s"]) for row in collector}
+    cpu = {_case(row): float(row["cpu_us_per_event"]) for row in collector}
+
+    def ratios(
+        of: Mapping[tuple[str, int, int], float], other: str, batch: int, sessions: Iterable[int]
+    ) -> dict[str, float]:
+        return {
+            f"{n} sessions": round(of["ours", batch, n] / of[other, batch, n], 3)
+            for n in sessions
+            if ("ours", batch, n) in of and (other, batch, n) in of
+        }
+
+    found = [
+        _goal(
+            "durable, 100 a request, events/s against raw InfluxDB; 1 and 100 sessions",
+            *("≥", 1.6, 2.5, "×"),
+            ratios(speed, "raw_influxd", 100, (1, 100)),
+        ),
+        _goal(
+            "the same at 1,000 sessions",
+            *("≥", 1.1, None, "×"),
+            ratios(speed, "raw_influxd", 100, (1_000,)),
+        ),
+        _goal(
+            "CPU an event against Telegraf, 100 a request",
+            *("≤", 0.25, round(1 / 6, 3), "×"),
+            ratios(cpu, "telegraf", 100, (1, 100)),
+        ),
+        _goal(
+            "durable, one event a request, 64 connections, events/s against Telegraf (not durable)",
+            *("≥", 1.0, None, "×"),
+            ratios(speed, "telegraf", 1, (1, 100, 1_000)),
+        ),
+        _goal(
+            "ack p99 at 150 requests/s × 100, durable",
+            *("≤", 30.0, 15.0, "ms"),
+            {f"{row['seconds']:g} s": float(row["ack_p99_ms"]) for row in ack},
+        ),
+        _sustained(sustained),
+    ]
+    for clients, target in ((100, 20.0), (1_000, 40.0)):
+        heard = {
+            f"{row['events_per_s']:g} Hz": float(row["p99_ms"]) for row in live if row["clients"] == clients
+        }
+        found.append(
+            _goal(f"event → subscriber p99, {clients:,} clients at 10 Hz", "<", target, None, "ms", heard)
+        )
+    return found
+
+
+def _case(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    return str(row["path"]), int(row["batch"]), int(row["sessions"])
+
+
+def _goal(
+    goal: str, sense: str, target: float, dream: float | None, unit: str, cases: Mapping[str, float]
+) -> dict[str, Any]:
+    worst = (min if sense == "≥" else max)(cases.values(), default=None)
+    met = None if worst is None else worst >= target if sense == "≥" else worst <= target
+    return {
+        "goal": goal,
+        "target": f"{sense} {target:g} {unit}",
+        "dream": None if dream is None else f"{sense} {dream:g} {unit}",
+        "measured": worst,
+        "unit": unit,
+        "cases": dict(cases),
+        "met": met,
+    }
+
+
+def _sustained(rows: Rows) -> dict[str, Any]:
+    goal = _goal(
+        "1,000 sessions, 20,000 events/s, 10 minutes: 0 errors, flat memory, ack p99",
+        *("<", 50.0, None, "ms"),
+        {f"{row['seconds'] / 60:g} min": float(row["ack_p99_ms"]) for row in rows},
+    )
+    if rows:
+        row = rows[0]
+        # Flat: what it needs in the second half it needed in the first.
+        growth = float(row["rss_end_mb"]) / float(row["rss_middle_mb"])
+        errors = sum(row["failures"].values()) + row["undelivered"]
+        goal["cases"] |= {"errors": errors, "memory at the end against the middle": round(growth, 3)}
+        whole = row["seconds"] >= LONG and row["sessions"] == 1_000 and row["events_per_s"] == 20_000
+        goal["met"] = (goal["met"] and errors == 0 and growth <= 1.1) if whole else None
+    return goal
+
+
+def update() -> None:
+    """Write the goals into ``results/collector.json``, and the tables of docs/performance.md."""
+    results = {name: read(name) or {"rows": []} for name in ("collector", "ack", "sustained", "live")}
+    collector = results["collector"]
+    if collector["rows"]:
+        collector["goals"] = goals(*(result["rows"] for result in results.values()))
+        write("collector", collector)
+    if PAGE.is_file():
+        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def filled(page: str) -> str:
+    """``page`` with the tables of the results between its markers ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
+    for name, text in _parts().items():
+        page = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+            lambda found, text=text: f"{found[1]}{text}\n{found[2]}",  # type: ignore[misc]
+            page,
+            flags=re.DOTALL,
+        )
+    return page
+
+
+def _parts() -> dict[str, str]:
+    collector, ack, sustained, live = (read(name) for name in ("collector", "ack", "sustained", "live"))
+    return {
+        "goals": _goals_table(collector["goals"]) if collector and "goals" in collector else _UNMEASURED,
+        "collector": _made(collector, _collector_table),
+        "ack": _made(ack, _steady_table),
+        "sustained": _made(sustained, _steady_table),
+        "live": _made(live, _live_table),
+    }
+
+
+_UNMEASURED: Final = "Not measured yet."
+
+
+def _made(result: dict[str, Any] | None, table: Any) -> str:
+    if not result:
+        return _UNMEASURED
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return (
+        f"{table(result['rows'])}\n\n"
+        f"`{result['command']}` at {result['revision']}, {result['date']}; {result['machine']}; load average of the machine at the end "
+        f"{result['load_average'][0]}; {versions}."
+    )
+
+
+def _goals_table(found: Rows) -> str:
+    rows = []
+    for goal in found:
+        worst = "–" if goal["measured"] is None else f"{goal['measured']:g} {goal['unit']}"
+        cases = "; ".join(f"{name}: {value:g}" for name, value in goal["cases"].items())
+        rows.append(
+            (
+                goal["goal"],
+                f"{goal['target']}" + (f" ({goal['dream']})" if goal["dream"] else ""),
+                f"{worst} ({cases})" if len(goal["cases"]) > 1 else worst,
+                {True: "yes", False: "**no**", None: "not measured"}[goal["met"]],
+            )
+        )
+    return _markdown(("goal", "target (dream)", "measured", "met"), rows)
+
+
+def _collector_table(rows: Rows) -> str:
+    raw = {
+        (row["batch"], row["sessions"]): row["events_per_s"] for row in rows if row["path"] == "raw_influxd"
+    }
+    return _markdown(
+        (
+            "a request",
+            "sessions",
+            "path",
+            "events/s",
+            "of raw",
+            "CPU µs/event",
+            "InfluxDB's beside",
+            "ack p50 / p99 ms",
+            "RSS MiB",
+        ),
+        (
+            (
+                f"{row['batch']:,}",
+                f"{row['sessions']:,}",
+                row["path"],
+                f"{row['events_per_s']:,}",
+                f"{row['events_per_s'] / raw[row['batch'], row['sessions']]:.2f} ×"
+                if (row["batch"], row["sessions"]) in raw
+                else "",
+                f"{row['cpu_us_per_event']:.2f}",
+                "" if row["path"] == "raw_influxd" else f"{row['influxd_cpu_us_per_event']:.2f}",
+                f"{row['ack_p50_ms']:.1f} / {row['ack_p99_ms']:.1f}",
+                f"{row['rss_mb']:.0f}",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _steady_table(rows: Rows) -> str:
+    return _markdown(
+        (
+            "events/s",
+            "a request",
+            "sessions",
+            "for",
+            "errors",
+            "ack p50 / p99 / max ms",
+            "CPU µs/event",
+            "RSS MiB start / middle / end",
+            "most that waited",
+        ),
+        (
+            (
+                f"{row['events_per_s']:,.0f}",
+                f"{row['batch']:,}",
+                f"{row['sessions']:,}",
+                f"{row['seconds']:g} s",
+                str(sum(row["failures"].values()) + row["undelivered"]),
+                f"{row['ack_p50_ms']:.1f} / {row['ack_p99_ms']:.1f} / {row['ack_max_ms']:.0f}",
+                f"{row['cpu_us_per_event']:.2f}",
+                f"{row['rss_start_mb']:.0f} / {row['rss_middle_mb']:.0f} / {row['rss_end_mb']:.0f}",
+                f"{row['backlog_most']:,.0f} events",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _live_table(rows: Rows) -> str:
+    return _markdown(
+        (
+            "clients",
+            "events/s to each",
+            "p50 / p99 / max ms",
+            "missed",
+            "connections lost",
+            "cores",
+            "RSS MiB",
+        ),
+        (
+            (
+                f"{row['clients']:,}",
+                f"{row['events_per_s']:g}",
+                f"{row['p50_ms']:.1f} / {row['p99_ms']:.1f} / {row['max_ms']:.0f}",
+                f"{row['missed']:,}",
+                str(row["lost_connections"]),
+                f"{row['cores']:.2f}",
+                f"{row['rss_mb']:.0f}",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    update()
