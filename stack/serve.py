@@ -17,6 +17,7 @@ from fastapi import FastAPI
 import api.access
 import api.app
 import collector.app
+import collector.grafana_live
 import collector.metrics
 from api.live.protocol import DroppingProtocol
 from collector.service import Collector
@@ -122,6 +123,9 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
     install(app, settings)
     if collecting is not None:
         collector.app.mount(app, collecting, settings, api.access.tenant_of)
+        pusher = collector.grafana_live.build(settings, hub)
+        if pusher is not None:
+            runs.append(pusher.running)
         runs.append(lambda: _collect(collecting))
         _describe_events(app)
         if API not in parts:
