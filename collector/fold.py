@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from collector.decode import METRIC_OF, STRUCTS, Event, time_of
 from scrapewatch import histogram
-from scrapewatch.line_protocol import Point, encode, tag_value
+from scrapewatch.line_protocol import encoder, tag_value
 from scrapewatch.measurements import (
     BREAKER_STATES,
     ERROR_TYPES,
@@ -28,6 +28,7 @@ from scrapewatch.measurements import (
     MEASUREMENTS,
     Fold,
     Tier,
+    fields_in,
     retention,
 )
 from scrapewatch.ports import Batch, RecordChanges, RowChange
@@ -44,10 +45,6 @@ _MOST_SITES_FOR_RESOURCES = 50
 # By name, since every field of every event is looked up; tag values come again and again.
 _FOLDS: Final = {
     name: {field.name: field.fold for field in measurement.fields}
-    for name, measurement in MEASUREMENTS.items()
-}
-_FLOATS: Final = {
-    name: frozenset(field.name for field in measurement.fields if field.type is float)
     for name, measurement in MEASUREMENTS.items()
 }
 _tag_value = lru_cache(maxsize=10_000)(tag_value)
@@ -200,7 +197,7 @@ class Folding:
 
     def finish(self, *, collector_no: int, number: int) -> Folded:
         """What flush ``number`` of collector ``collector_no`` writes; nothing may be added after it."""
-        lines: dict[tuple[str, Tier], tuple[list[str], list[int]]] = {}
+        lines: _Lines = {}
         changed: Memory = {}
         for group in self._groups.values():
             stamp = (
@@ -208,10 +205,7 @@ class Folding:
                 if group.source is None
                 else _source_stamp(group.tenant, group.source)
             )
-            for tier, line, events in group.lines(stamp):
-                into = lines.setdefault((group.tenant, tier), ([], []))
-                into[0].append(line)
-                into[1].append(events)
+            group.write(stamp, lines)
             if group.source is None:
                 for session_id, sites in group.remembered.items():
                     changed[(group.tenant, session_id)] = sites
@@ -224,6 +218,7 @@ class Folding:
 
 
 _Stamp = Callable[[int, int], int]
+_Lines = dict[tuple[str, Tier], tuple[list[str], list[int]]]
 
 
 def _flush_stamp(collector_no: int, number: int) -> _Stamp:
@@ -328,11 +323,11 @@ class _Group:
             found = self._rows[at] = RowChange(at[0], key, {}, {}, {}, {}, {}, {}, [])
         return found
 
-    def lines(self, stamp: _Stamp) -> Iterable[tuple[Tier, str, int]]:
-        """Each point as a line, with its tier and the number of events it is the home of."""
+    def write(self, stamp: _Stamp, lines: _Lines) -> None:
+        """Add each point as a line to those of its tenant and tier, with the number of events it is the home of."""
         self.settle()
         for share in self._shares.values():
-            yield from share.lines(stamp)
+            share.write(self.tenant, stamp, lines)
 
     def record_changes(self) -> RecordChanges:
         """The changes of this group's rows."""
@@ -607,31 +602,28 @@ class _Share:
             events = 0
         return True
 
-    def lines(self, stamp: _Stamp) -> Iterable[tuple[Tier, str, int]]:
-        """Each point as a line, with its tier and the number of events it is the home of."""
+    def write(self, tenant: str, stamp: _Stamp, lines: _Lines) -> None:
+        """Add each point as a line."""
         for tier, _, window, rollup, cells in self._places:
+            if not cells:
+                continue
+            texts, homes = lines.setdefault((tenant, tier), ([], []))
             named_window = window if rollup else 0
             for (measurement, start, *values), cell in cells.items():
-                names = _TAG_NAMES[tier, measurement]
-                tags = dict(zip(names, values, strict=True))
-                floats = _FLOATS[measurement]
+                encode = _ENCODERS[tier, measurement]
+                head = encode.head(tuple(values))
                 if cell.fields:
-                    typed = {
-                        name: float(value) if name in floats else value for name, value in cell.fields.items()
-                    }
-                    yield (
-                        tier,
-                        encode(Point(measurement, tags, typed, stamp(start, named_window))),
-                        cell.events,
-                    )
+                    texts.append(encode.line(head, cell.fields, stamp(start, named_window)))
+                    homes.append(cell.events)
                 if cell.latest:
                     # Gauges and states keep the time of their own event: one point for each time that is some field's latest.
                     by_time: dict[int, dict[str, int | float]] = {}
                     for name, (at, value) in cell.latest.items():
-                        by_time.setdefault(at, {})[name] = float(value) if name in floats else value
+                        by_time.setdefault(at, {})[name] = value
                     events = cell.latest_events
                     for at, gauges in sorted(by_time.items()):
-                        yield tier, encode(Point(measurement, tags, gauges, at)), events
+                        texts.append(encode.line(head, gauges, at))
+                        homes.append(events)
                         events = 0
 
     # --- rows
@@ -986,10 +978,11 @@ def _key(
 
 _EDGES: Final = histogram.EDGES
 _TIERS: Final = {measurement.name: frozenset(measurement.tiers) for measurement in MEASUREMENTS.values()}
-_TAG_NAMES: Final = {
-    (tier, measurement.name): measurement.tag_names(tier)
+_ENCODERS: Final = {
+    (tier, measurement.name): encoder(measurement.name, tier)
     for tier in Tier
     for measurement in MEASUREMENTS.values()
+    if fields_in(measurement, tier)
 }
 _TALLIED: Final = {
     "page_processed": _Share._page,
