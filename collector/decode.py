@@ -26,6 +26,7 @@ from scrapewatch.time import to_datetime, to_ns
 Event = Any
 """A struct of :data:`STRUCTS`: ``session_id``, ``timestamp``, ``event_id`` and ``value``, itself a struct with the model's fields."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _YEARS: Final = range(1900, 2200)  # what 64 bits of nanoseconds since 1970 hold, as in the models
 
 # What a model checks beyond bounds, and how it is met here: a text with a NUL is seen in the body's bytes, half surrogate pairs are no
@@ -286,6 +287,23 @@ def as_message(tenant: str, event: Event, time: int) -> dict[str, Any]:
         "time": time,
         "event_id": event.event_id,
     }
+
+
+def times_of(events: Sequence[Event], missing: int) -> list[int]:
+    """The time of each of ``events`` in ns; ``missing`` where it has none."""
+    times: list[int] = []
+    for event in events:
+        moment = event.timestamp
+        if moment is None:
+            times.append(missing)
+        elif moment.tzinfo is UTC:
+            since = moment - _EPOCH
+            times.append(
+                since.days * 86_400_000_000_000 + since.seconds * 1_000_000_000 + since.microseconds * 1_000
+            )
+        else:
+            times.append(time_of(moment))
+    return times
 
 
 def time_of(moment: datetime) -> int:

@@ -12,7 +12,7 @@ import orjson
 from pydantic import ValidationError
 
 from collector.cardinality import TagValues
-from collector.decode import Event, decode, decode_lines, from_model, is_clean, time_of
+from collector.decode import Event, decode, decode_lines, from_model, is_clean, times_of
 from scrapewatch.events import FIELD_NAMES, validate
 from scrapewatch.measurements import LIVE_AGE
 from scrapewatch.problems import InvalidInput
@@ -209,7 +209,7 @@ def _check_number(found: int, most: int) -> None:
 
 def _times(events: Sequence[Event], received_at: int, oldest: int) -> list[int] | None:
     """The time of each event; None when one is out of the range in which times are taken."""
-    times = [received_at if event.timestamp is None else time_of(event.timestamp) for event in events]
+    times = times_of(events, received_at)
     if times and (min(times) < oldest or max(times) > received_at + AHEAD_ALLOWED):
         return None
     return times

@@ -29,12 +29,12 @@ from collector.decode import Event, pack, unpack
 from collector.fold import Folded, Request, Sites
 from collector.observed import Timing
 from collector.spool_file import (
+    Squeezer,
     expand,
     hold,
     open_for_reading,
     open_for_writing,
     quarantine,
-    squeeze,
 )
 from collector.spool_view import DeadLetter, SpoolStatus, newest_letters, one, status_of, wanted_letters
 from scrapewatch.measurements import Tier
@@ -177,6 +177,7 @@ class Spool:
         self._disk_measured = 0.0
         self._measure()
         self._measure_disk()
+        self._squeeze_segment, self._squeeze_flush = Squeezer(), Squeezer()  # one for each thread
         self._logged = 0
         self._copied = False
         self._closed = False
@@ -279,7 +280,7 @@ class Spool:
         segments = []
         for request in requests:
             packed = pack(request.times, request.events)
-            blob = squeeze(packed)
+            blob = self._squeeze_segment(packed)
             count = len(request.events)
             connection.execute(
                 "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -382,8 +383,8 @@ class Spool:
 
     def persist(self, number: int, cut: Cut, folded: Folded) -> None:
         """Make flush ``number`` durable: the encoded lines and the record changes that are sent, now or after a crash."""
-        batches = squeeze(orjson.dumps(folded.batches))
-        changes = squeeze(orjson.dumps(folded.changes, option=orjson.OPT_NON_STR_KEYS))
+        batches = self._squeeze_flush(orjson.dumps(folded.batches))
+        changes = self._squeeze_flush(orjson.dumps(folded.changes, option=orjson.OPT_NON_STR_KEYS))
         sources = int(any(change.source is not None for change in folded.changes))
         now = now_ns()
         remembered = [
