@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
@@ -33,18 +34,28 @@ _TIME_ROW = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    text: str
-    encoded: bytes
-    events: int
+class _Portion:
+    """Lines of a batch that go in one request, with the events that each stands for."""
+
+    batch: Batch
+    lines: Sequence[str]
+    events: Sequence[int]
+
+    def halves(self) -> tuple[_Portion, _Portion]:
+        middle = len(self.lines) // 2
+        return (
+            _Portion(self.batch, self.lines[:middle], self.events[:middle]),
+            _Portion(self.batch, self.lines[middle:], self.events[middle:]),
+        )
 
 
 @dataclass(slots=True)
 class _Tally:
-    """What became of a flush so far."""
+    """What became of some lines so far, and why no more of them can be sent now."""
 
     accepted: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    problem: StoreUnavailable | None = None
 
     def reject(self, batch: Batch, line: str, events: int, reason: str) -> None:
         self.rejected.append(Rejected(batch.tenant, batch.tier, line, events, reason))
@@ -54,8 +65,8 @@ class InfluxStore:
     """Points in InfluxDB 2 at ``url``: a bucket for each tenant and tier (:func:`influx.buckets.bucket_name`).
 
     ``tokens`` is one token for every tenant, or tenant → token; each needs to read and write its tenant's buckets, or only to read
-    them where nothing is written (``writes=False``). Time-outs are in seconds. May be used from any thread. Nothing connects before
-    the first call.
+    them where nothing is written (``writes=False``). A flush is written by up to ``connections`` requests at once. Time-outs are in
+    seconds. May be used from any thread. Nothing connects before the first call.
 
     Raises:
         ConfigurationError: ``url`` or a token cannot be used.
@@ -69,10 +80,13 @@ class InfluxStore:
         tokens: str | Mapping[str, str],
         *,
         writes: bool = True,
+        connections: int = 2,
         connect_timeout: float = 3.0,
         read_timeout: float = 10.0,
     ) -> None:
         self._writes = writes
+        self._senders = ThreadPoolExecutor(connections, thread_name_prefix="influx")
+        self._closed = False
         self._server = Server(url, org, connect_timeout=connect_timeout, read_timeout=read_timeout)
         self._token_of_all = usable_token(tokens) if isinstance(tokens, str) else None
         self._tokens = (
@@ -84,19 +98,51 @@ class InfluxStore:
 
         Each request is tried once: the caller waits and sends the flush again. A request that InfluxDB refuses for its lines is
         halved until the guilty ones stand alone. Sending a good one twice on the way is harmless, since points overwrite.
+        Of two lines of one flush with the same series and time, either may stay.
         """
-        tally = _Tally()
-        try:
-            for batch in flush.batches:
-                for lines in _requests(batch, tally):
-                    self._send(batch, lines, tally)
-        except StoreUnavailable as problem:
-            return WriteResult(tally.accepted, tally.rejected, str(problem), problem.retry_after)
-        return WriteResult(tally.accepted, tally.rejected)
+        refused = _Tally()
+        portions = [portion for batch in flush.batches for portion in _portions(batch, refused)]
+        tallies = [_Tally() for _ in portions]
+        if len(portions) == 1:
+            self._send_all(portions[0], tallies[0], tallies)
+        else:
+            self._send_at_once(portions, tallies)
+        rejected = refused.rejected + [line for tally in tallies for line in tally.rejected]
+        accepted = sum(tally.accepted for tally in tallies)
+        problems = [tally.problem for tally in tallies if tally.problem is not None]
+        if not problems:
+            return WriteResult(accepted, rejected)
+        waits = [problem.retry_after for problem in problems if problem.retry_after is not None]
+        return WriteResult(accepted, rejected, str(problems[0]), max(waits, default=None))
 
-    def _send(self, batch: Batch, lines: Sequence[_Line], tally: _Tally) -> None:
+    def _send_at_once(self, portions: Sequence[_Portion], tallies: Sequence[_Tally]) -> None:
+        sending: list[Future[None]] = []
+        try:
+            for portion, tally in zip(portions, tallies, strict=True):
+                sending.append(self._senders.submit(self._send_all, portion, tally, tallies))
+        except RuntimeError:  # it was closed meanwhile
+            tallies[len(sending)].problem = StoreUnavailable("the store is closed")
+        for future, tally in zip(sending, tallies, strict=False):
+            try:
+                future.result()
+            except CancelledError:
+                tally.problem = StoreUnavailable("the store is closed")
+
+    def _send_all(self, portion: _Portion, tally: _Tally, others: Sequence[_Tally]) -> None:
+        """Send a portion, unless another of its flush met a server that takes none now."""
+        if any(other.problem is not None for other in others):
+            return
+        try:
+            self._send(portion, tally)
+        except StoreUnavailable as problem:
+            tally.problem = problem
+
+    def _send(self, portion: _Portion, tally: _Tally) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        batch, lines = portion.batch, portion.lines
         bucket = bucket_name(batch.tenant, batch.tier)
-        answer = self._post_lines(batch.tenant, bucket, b"\n".join(line.encoded for line in lines))
+        answer = self._post_lines(batch.tenant, bucket, "\n".join(lines).encode())
         if answer.ok:
             tally.accepted += len(lines)
             return
@@ -104,17 +150,14 @@ class InfluxStore:
         about_lines = answer.status in (400, 422) and answer.code in ("invalid", "unprocessable entity")
         if not about_lines and answer.status != 413:
             raise self._server.refusal(answer, what=f'bucket "{bucket}"')
-        if len(lines) == 1:
-            tally.reject(batch, lines[0].text, lines[0].events, answer.message or "too large")
-            return
         dropped = _ALL_DROPPED.search(answer.message)
-        if answer.status == 422 and dropped is not None and int(dropped[1]) == len(lines):
-            for line in lines:
-                tally.reject(batch, line.text, line.events, answer.message)
+        all_dropped = answer.status == 422 and dropped is not None and int(dropped[1]) == len(lines)
+        if len(lines) == 1 or all_dropped:
+            for line, events in zip(lines, portion.events, strict=True):
+                tally.reject(batch, line, events, answer.message or "too large")
             return
-        middle = len(lines) // 2
-        self._send(batch, lines[:middle], tally)
-        self._send(batch, lines[middle:], tally)
+        for half in portion.halves():
+            self._send(half, tally)
 
     def _post_lines(self, tenant: str, bucket: str, body: bytes) -> Answer:
         return self._server.request(
@@ -254,7 +297,9 @@ class InfluxStore:
         return None
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; requests under way may still end, within their time-outs, and what is not begun is kept."""
+        self._closed = True
+        self._senders.shutdown(cancel_futures=True)
         self._server.close()
 
     def _token(self, tenant: str) -> str:
@@ -301,27 +346,67 @@ class InfluxStore:
         return answer.body
 
 
-def _requests(batch: Batch, tally: _Tally) -> Iterator[list[_Line]]:
+def _portions(batch: Batch, tally: _Tally) -> Iterator[_Portion]:
     """The lines of ``batch`` in portions for a request each, without those that no request can carry."""
-    portion: list[_Line] = []
-    size = 0
-    for text, events in zip(batch.lines, batch.events, strict=True):
-        if not text.strip() or text.lstrip().startswith("#"):
-            # Accepted in silence and stored nowhere, its events would be lost.
-            tally.reject(batch, text, events, "a blank line or a comment holds no point")
-            continue
+    lines, events = batch.lines, batch.events
+    if any(not first.strip() or first == "#" for first in {line[:1] for line in lines}):
+        lines, events = _without(batch, lines, events, _silent, tally)
+    for start in range(0, len(lines), LINES_A_REQUEST):
+        stop = start + LINES_A_REQUEST
+        portion = _Portion(batch, lines[start:stop], events[start:stop])
         try:
-            encoded = text.encode()
+            yield from _small_enough(portion)
         except UnicodeEncodeError:
-            tally.reject(batch, text, events, "not text: it holds half of a surrogate pair")
-            continue
-        if portion and (len(portion) == LINES_A_REQUEST or size + len(encoded) > BYTES_A_REQUEST):
-            yield portion
-            portion, size = [], 0
-        portion.append(_Line(text, encoded, events))
-        size += len(encoded) + 1
-    if portion:
-        yield portion
+            good = _without(batch, portion.lines, portion.events, _no_text, tally)
+            yield from _small_enough(_Portion(batch, *good))
+
+
+def _small_enough(portion: _Portion) -> list[_Portion]:
+    """``portion``, or parts of it that each fit a request; a line is never parted.
+
+    Raises:
+        UnicodeEncodeError: a line holds half of a surrogate pair.
+
+    """
+    if not portion.lines:
+        return []
+    size = len("\n".join(portion.lines).encode())
+    if size <= BYTES_A_REQUEST or len(portion.lines) == 1:
+        return [portion]
+    return [part for half in portion.halves() for part in _small_enough(half)]
+
+
+def _without(
+    batch: Batch,
+    lines: Sequence[str],
+    events: Sequence[int],
+    reason_against: Callable[[str], str | None],
+    tally: _Tally,
+) -> tuple[list[str], list[int]]:
+    """``lines`` and their ``events`` without those that there is a reason against, which are rejected for it."""
+    good: tuple[list[str], list[int]] = ([], [])
+    for line, count in zip(lines, events, strict=True):
+        reason = reason_against(line)
+        if reason is not None:
+            tally.reject(batch, line, count, reason)
+        else:
+            good[0].append(line)
+            good[1].append(count)
+    return good
+
+
+def _silent(line: str) -> str | None:
+    # Accepted in silence and stored nowhere, its events would be lost.
+    silent = not line.strip() or line.lstrip().startswith("#")
+    return "a blank line or a comment holds no point" if silent else None
+
+
+def _no_text(line: str) -> str | None:
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return "not text: it holds half of a surrogate pair"
+    return None
 
 
 @cache

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from influx.bootstrap import bootstrap
-from influx.store import InfluxStore
+from influx.store import BYTES_A_REQUEST, LINES_A_REQUEST, InfluxStore
 from scrapewatch.measurements import Tier
-from scrapewatch.ports import Batch, Flush, TimeRange
+from scrapewatch.ports import Batch, Flush, TimeRange, WriteResult
 from scrapewatch.problems import ConfigurationError, StoreUnavailable
 from scrapewatch.time import HOUR, MINUTE, now_ns, window_start
 from tests.influx.conftest import Answering, Reply
@@ -88,6 +89,84 @@ def test_a_flush_of_more_lines_than_a_request_takes_is_stored_whole(store: Influ
     result = store.write(flush(tenant, *(line(k) for k in range(12_345))))
     assert (result.accepted, list(result.rejected), result.kept) == (12_345, [], None)
     assert stored(store, tenant) == 12_345
+
+
+def test_no_request_is_larger_than_a_store_takes_and_each_line_is_sent_once(answering: Answering) -> None:
+    bodies: list[bytes] = []
+
+    def take(path: str, body: bytes) -> Reply:
+        bodies.append(body)
+        return 204, {}, b""
+
+    few_and_long = [f'jobs,site=a note="{"é" * 40_000}" {BASE + k}' for k in range(31)]
+    many = [line(k) for k in range(2 * LINES_A_REQUEST + 1)]
+    batches = [Batch("a", Tier.FLEET, few_and_long, [1] * 31), Batch("b", Tier.FLEET, many, [1] * len(many))]
+    store = InfluxStore(answering(take), "org", "token")
+    assert store.write(Flush(0, 1, batches)) == WriteResult(31 + len(many), [])
+    assert max(map(len, bodies)) <= BYTES_A_REQUEST
+    sent = [text for body in bodies for text in body.decode().split("\n")]
+    assert max(body.count(b"\n") + 1 for body in bodies) <= LINES_A_REQUEST
+    assert sorted(sent) == sorted([*few_and_long, *many])
+    store.close()
+
+
+def test_requests_of_a_flush_are_under_way_at_once(answering: Answering) -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def wait_for_another(path: str, body: bytes) -> Reply:
+        both.wait()
+        return 204, {}, b""
+
+    batches = [Batch("default", tier, [line()], [1]) for tier in (Tier.FLEET, Tier.SESSIONS)]
+    store = InfluxStore(answering(wait_for_another), "org", "token", connections=2, read_timeout=60)
+    assert store.write(Flush(0, 1, batches)) == WriteResult(2, [])
+    store.close()
+
+
+def test_rejections_come_in_the_order_of_the_lines_whatever_request_was_first(
+    store: InfluxStore, tenant: str
+) -> None:
+    lines = [line(k) for k in range(3 * LINES_A_REQUEST)]
+    places = (7, LINES_A_REQUEST, 2 * LINES_A_REQUEST - 1, 3 * LINES_A_REQUEST - 1)
+    for k in places:
+        lines[k] = f"no line {k}"
+    events = [k % 3 for k in range(len(lines))]
+    result = store.write(Flush(0, 1, [Batch(tenant, Tier.FLEET, lines, events)]))
+    assert (result.accepted, result.kept) == (len(lines) - 4, None)
+    assert [(r.line, r.events) for r in result.rejected] == [(lines[k], events[k]) for k in places]
+
+
+def test_one_refusal_keeps_a_flush_whose_other_requests_were_taken(answering: Answering) -> None:
+    refused = threading.Event()
+
+    def refuse_one(path: str, body: bytes) -> Reply:
+        if "sessions" in path:
+            refused.set()
+            return 503, {"Retry-After": "3"}, b""
+        refused.wait(30)
+        return 204, {}, b""
+
+    batches = [Batch("default", tier, [line()], [1]) for tier in (Tier.FLEET, Tier.SESSIONS)]
+    result = InfluxStore(answering(refuse_one), "org", "token").write(Flush(0, 1, batches))
+    assert (result.accepted, list(result.rejected), result.retry_after) == (1, [], 3.0)
+    assert result.kept is not None
+
+
+def test_closing_ends_a_write_to_a_server_that_hangs_and_keeps_its_flush() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stalled:
+        url = f"http://127.0.0.1:{stalled.getsockname()[1]}"
+        store = InfluxStore(url, "org", "token", connections=1, read_timeout=0.5)
+        batches = [Batch(f"tenant-{k}", Tier.FLEET, [line()], [1]) for k in range(100)]
+        results: list[WriteResult] = []
+        writing = threading.Thread(target=lambda: results.append(store.write(Flush(0, 1, batches))))
+        writing.start()
+        with stalled.accept()[0]:
+            store.close()
+            writing.join()
+    for result in (*results, store.write(Flush(0, 1, batches)), store.write(Flush(0, 1, batches[:1]))):
+        assert (result.accepted, list(result.rejected)) == (0, [])
+        assert result.kept is not None
+    assert len(results) == 1
 
 
 def test_a_flush_for_a_bucket_that_is_not_there_is_kept_and_says_what_to_do(influxd: Influxd) -> None:
