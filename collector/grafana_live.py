@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import httpx2
@@ -52,8 +53,11 @@ _OF_METRIC: Final = {
     "page_processed": ("pages", "status_class", _PAGES),
     "error_occurred": ("errors", "type", _ERRORS),
 }
+_STATUS_CLASSES: Final = {status: f"{status // 100}xx" for status in range(200, 600)}
 _FLOATS: Final = frozenset({"duration_sum", "duration_max"})
 _DURATION_MAX: Final = _PAGES.index("duration_max")
+
+_error_tag = lru_cache(maxsize=1_000)(error_tag)
 
 _Series = tuple[str, str, str, str]
 """Metric, session ("" for all of them), site, and the value of the tag beside it."""
@@ -74,31 +78,39 @@ class Second:
             if metric not in _OF_METRIC or message["time"] < oldest:
                 continue
             value = message["value"]
-            count = value.get("count", 1)
-            beside = ""
-            found: tuple[float, ...]
+            get = value.get
+            count = get("count", 1)
             if metric == "page_processed":
-                status = value.get("status")
-                blocked = count if value.get("blocked") else 0
-                ok = 0 if blocked or (status is not None and status >= 400) else count
-                duration = value.get("duration")
-                size = value.get("bytes") or 0
-                beside = f"{status // 100}xx" if status is not None and 200 <= status <= 599 else "none"
-                if duration is None:
-                    found = (count, ok, blocked, size, 0, 0, 0)
-                else:
-                    found = (count, ok, blocked, size, duration, count, duration / count if count else 0)
+                beside = _STATUS_CLASSES.get(get("status"), "none")
             elif metric == "job_scraped":
-                lost = [value.get(name) or 0 for name in ("duplicate", "dropped", "invalid")]
-                saved = value.get("saved")
-                found = (count, max(count - sum(lost), 0) if saved is None else saved, *lost)
+                beside = ""
             else:
-                beside = error_tag(str(value.get("type", "other")))
-                found = (count,)
+                beside = _error_tag(str(get("type", "other")))
+            series = (metric, message["session_id"] or "", value["site"], beside)
+            total = sums.get(series)
+            if total is None:
+                total = sums[series] = [0] * len(_OF_METRIC[metric][2])
+            total[0] += count
+            if metric == "page_processed":
+                if get("blocked"):
+                    total[2] += count
+                elif (get("status") or 0) < 400:
+                    total[1] += count
+                total[3] += get("bytes") or 0
+                duration = get("duration")
+                if duration is not None:
+                    total[4] += duration
+                    total[5] += count
+                    if duration > total[6] * count:
+                        total[6] = duration / count
+            elif metric == "job_scraped":
+                duplicate, dropped, invalid = get("duplicate") or 0, get("dropped") or 0, get("invalid") or 0
+                saved = get("saved")
+                total[1] += max(count - duplicate - dropped - invalid, 0) if saved is None else saved
+                total[2] += duplicate
+                total[3] += dropped
+                total[4] += invalid
             self.events += 1
-            series = (metric, message.get("session_id") or "", value["site"], beside)
-            known = sums.get(series)
-            sums[series] = list(found) if known is None else _sum(metric, known, found)
 
     def lines(self, time: int, before: Iterable[_Series] = ()) -> tuple[list[str], set[_Series]]:
         """The lines of a push at ``time`` (ns), and their series.
