@@ -16,6 +16,7 @@ import orjson
 import structlog
 
 from collector.decode import from_model, pack
+from collector.spool_view import one
 from scrapewatch.problems import ConfigurationError
 from scrapewatch.time import now_ns
 
@@ -110,21 +111,25 @@ def open_for_writing(folder: Path) -> sqlite3.Connection:
     """The spool in ``folder``, made or brought to the present format; every commit is on the disk when it returns.
 
     Raises:
-        ConfigurationError: a newer scrapewatch wrote it.
+        ConfigurationError: a newer scrapewatch wrote it, or it cannot be opened.
     """
     connection = sqlite3.connect(path_in(folder), isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        # Before anything is changed: what a newer scrapewatch wrote stays as it is.
+        _known_format(connection, folder)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("BEGIN IMMEDIATE")
         _bring_up(connection, folder)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        connection.close()
+        raise ConfigurationError(_cannot_be_opened(folder, error)) from error
     except BaseException:
-        connection.execute("ROLLBACK")
         connection.close()
         raise
-    connection.execute("COMMIT")
     return connection
 
 
@@ -135,13 +140,19 @@ def open_for_reading(folder: Path) -> sqlite3.Connection:
     )
 
 
-def squeeze(plain: bytes) -> bytes:
-    """``plain`` compressed, fast rather than small."""
-    return zstd.compress(plain, 1)
+class Squeezer:
+    """Compresses, fast rather than small; for one thread. Making the compressor anew would cost as much as it does."""
+
+    def __init__(self) -> None:
+        self._compressor = zstd.ZstdCompressor(1)
+
+    def __call__(self, plain: bytes) -> bytes:
+        """``plain`` compressed."""
+        return self._compressor.compress(plain, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def expand(squeezed: bytes) -> bytes:
-    """What :func:`squeeze` made, or the format before it.
+    """What a :class:`Squeezer` made, or the format before it.
 
     Raises:
         ValueError: it is damaged.
@@ -152,17 +163,32 @@ def expand(squeezed: bytes) -> bytes:
         raise ValueError("the compressed bytes are damaged") from error
 
 
-def _bring_up(connection: sqlite3.Connection, folder: Path) -> None:
-    known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    written = FORMAT
-    if "meta" in known:
-        row = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-        written = FORMAT if row is None else row[0]
+def _cannot_be_opened(folder: Path, error: sqlite3.Error) -> str:
+    what = f"the spool in {folder} cannot be opened: {error}"
+    if isinstance(error, sqlite3.OperationalError):  # the disk is full, the file may not be written to, and the like
+        return what
+    return f"{what}. Move its file away, to begin anew without what it held, or bring back a copy of it"
+
+
+def _known_format(connection: sqlite3.Connection, folder: Path) -> int:
+    """The format that the spool was written in.
+
+    Raises:
+        ConfigurationError: it is none that is known here.
+    """
+    written: Any = FORMAT
+    if one(connection, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'"):
+        written = one(connection, "SELECT value FROM meta WHERE name = 'format'")
     if written not in (1, FORMAT):
         raise ConfigurationError(
             f"the spool in {folder} has format {written}, this scrapewatch knows up to {FORMAT}: "
             "use the release that wrote it, or let it drain there first"
         )
+    return int(written)
+
+
+def _bring_up(connection: sqlite3.Connection, folder: Path) -> None:
+    written = _known_format(connection, folder)
     if written == 1:
         connection.execute("ALTER TABLE dead_letters ADD COLUMN wanted INTEGER NOT NULL DEFAULT 0")
     for statement in _TABLES.split(";"):
@@ -184,26 +210,32 @@ def _bring_up(connection: sqlite3.Connection, folder: Path) -> None:
 
 
 def _from_1(connection: sqlite3.Connection) -> None:
-    """Requests become segments; one that is damaged stays as it is, to be found damaged when it is cut."""
-    for position, count, tenant, source, received_at, checksum, blob in connection.execute(
-        "SELECT position, count, tenant, source, received_at, checksum, events FROM requests"
+    """Requests become segments; one that is damaged stays as it is, to be found damaged when it is cut.
+
+    A few at a time, and what is converted leaves its room to what comes: a spool that is nearly full can be brought up, too.
+    """
+    squeeze = Squeezer()
+    while rows := connection.execute(
+        "SELECT position, count, tenant, source, received_at, checksum, events FROM requests "
+        "ORDER BY position LIMIT 50"
     ).fetchall():
-        packed = blob
-        try:
-            if zlib.crc32(blob) == checksum:
-                found = orjson.loads(zlib.decompress(blob))
-                packed = squeeze(
-                    pack([event["time"] for event in found], [from_model(event) for event in found])
-                )
-                checksum = zlib.crc32(packed)
-        except (zlib.error, orjson.JSONDecodeError, msgspec.MsgspecError, KeyError) as error:
-            log.error("a request of an older spool cannot be read", position=position, error=str(error))
-            quarantine(connection, "request", count, blob)
-            checksum = -1
-        connection.execute(
-            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (position, count, tenant, source, received_at, checksum, packed),
-        )
+        for position, count, tenant, source, received_at, checksum, blob in rows:
+            packed = blob
+            try:
+                if zlib.crc32(blob) == checksum:
+                    found = orjson.loads(zlib.decompress(blob))
+                    packed = squeeze(
+                        pack([event["time"] for event in found], [from_model(event) for event in found])
+                    )
+                    checksum = zlib.crc32(packed)
+            except (zlib.error, ValueError, TypeError, KeyError, msgspec.MsgspecError) as error:
+                log.error("a request of an older spool cannot be read", position=position, error=str(error))
+                checksum = -1
+            connection.execute(
+                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (position, count, tenant, source, received_at, checksum, packed),
+            )
+        connection.execute("DELETE FROM requests WHERE position <= ?", (rows[-1][0],))
     connection.execute("DROP TABLE requests")
 
 
