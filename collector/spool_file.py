@@ -165,7 +165,9 @@ def expand(squeezed: bytes) -> bytes:
 
 def _cannot_be_opened(folder: Path, error: sqlite3.Error) -> str:
     what = f"the spool in {folder} cannot be opened: {error}"
-    if isinstance(error, sqlite3.OperationalError):  # the disk is full, the file may not be written to, and the like
+    if isinstance(
+        error, sqlite3.OperationalError
+    ):  # the disk is full, the file may not be written to, and the like
         return what
     return f"{what}. Move its file away, to begin anew without what it held, or bring back a copy of it"
 
