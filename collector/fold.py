@@ -78,13 +78,25 @@ _LIVE_TIERS: Final = (Tier.FLEET, Tier.SESSIONS)
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """A session's process, as the session said when it started at ``time`` (ns), or with no ``pid`` that the session finished."""
+
+    tenant: str
+    session_id: str
+    pid: int | None = None
+    host: str = ""
+    time: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Folded:
-    """The outcome of a fold; ``memory`` holds the entries that changed."""
+    """The outcome of a fold; ``memory`` holds the entries that changed, ``announced`` the processes of live sessions, in order."""
 
     batches: list[Batch]
     changes: list[RecordChanges]
     memory: Memory
     events: int
+    announced: list[Announced]
 
 
 @dataclass(slots=True)
@@ -214,6 +226,12 @@ class Folding:
             changes=[group.record_changes() for group in self._groups.values()],
             memory=changed,
             events=self.events,
+            announced=[
+                announced
+                for group in self._groups.values()
+                if group.source is None
+                for announced in group.announced
+            ],
         )
 
 
@@ -265,6 +283,7 @@ class _Group:
         self.tenant = tenant
         self.source = source
         self.remembered: dict[str, Sites] = {}
+        self.announced: list[Announced] = []
         self._recall = recall
         self._retention_days = retention_days
         self._shares: dict[tuple[Tier, ...], _Share] = {}
@@ -711,8 +730,12 @@ class _Share:
         self._opening(event, time, row)
 
     def _session_started(self, event: Event, time: int) -> None:
-        row = self._state(event, time, 1, "running", "running", None, event.value.source)
+        value = event.value
+        row = self._state(event, time, 1, "running", "running", None, value.source)
         self._opening(event, time, row)
+        if value.pid is not None and value.host is not None:
+            group = self._group
+            group.announced.append(Announced(group.tenant, event.session_id, value.pid, value.host, time))
 
     def _session_paused(self, event: Event, time: int) -> None:
         self._state(event, time, 2, "paused", "paused", event.value.reason, None)
@@ -723,6 +746,7 @@ class _Share:
     def _session_finished(self, event: Event, time: int) -> None:
         value = event.value
         row = self._state(event, time, 4, value.status, value.status, value.reason, None)
+        self._group.announced.append(Announced(self._group.tenant, event.session_id))
         _most(
             row,
             jobs_reported=value.jobs,
@@ -824,9 +848,19 @@ class _Share:
 
     def _resources(self, event: Event, time: int) -> None:
         value = event.value
-        self._own(event, time)
+        if not value.sampled:  # by the collector, that is: a scraper that hangs has a process, too
+            self._own(event, time)
         self._point(
-            event, time, "resources", (), {"memory_mb": value.memory_mb, "cpu_percent": value.cpu_percent}
+            event,
+            time,
+            "resources",
+            (),
+            {
+                "memory_mb": value.memory_mb,
+                "cpu_percent": value.cpu_percent,
+                "threads": value.threads,
+                "open_files": value.open_files,
+            },
         )
         sites = self._group.sites(event.session_id)
         if len(sites) <= _MOST_SITES_FOR_RESOURCES:
@@ -918,6 +952,15 @@ class _Share:
         for interface in value.interfaces:
             figures = {"sent_bytes": interface.sent_bytes, "received_bytes": interface.received_bytes}
             self._point(event, time, "host_network", (host, interface.name), figures, home=False)
+        for each in value.processes:
+            figures = {
+                "count": each.count,
+                "cpu_percent": each.cpu_percent,
+                "memory": each.memory,
+                "threads": each.threads,
+                "open_files": each.open_files,
+            }
+            self._point(event, time, "host_processes", (host, each.process), figures, home=False)
 
     def _figures(self, event: Event, time: int) -> None:
         """What is named as its measurement's tags and fields are, such as scrapewatch's reports of itself."""

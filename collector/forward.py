@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from collector.fold import Folding
+from collector.fold import Announced, Folding
 from collector.observed import Observed
 from collector.spool import Cut, PersistedFlush, Spool
 from collector.spool_view import DeadLetter
@@ -61,6 +61,7 @@ class Forwarder:
         interval: seconds between flushes.
         retention_days: METRICS_RETENTION_DAYS.
         observed: takes how long things took.
+        announced: told of the processes of sessions, once their events are persisted.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Forwarder:
         interval: float,
         retention_days: int | None = None,
         observed: Observed | None = None,
+        announced: Callable[[Sequence[Announced]], None] | None = None,
     ) -> None:
+        self._announced = announced
         self._observed = observed or Observed()
         self._spool = spool
         self._series = series
@@ -157,6 +160,8 @@ class Forwarder:
         self._observed.fold.add(spent + time.perf_counter() - began)
         for event in self._persisted.values():
             event.set()
+        if folded.announced and self._announced is not None:
+            self._announced(folded.announced)
         return folded.events + damaged
 
     def replay(self) -> int:

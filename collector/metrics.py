@@ -86,17 +86,16 @@ def metric_families(collector: Collector) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "scrapewatch_live_dropped",
         "Live messages dropped before they reached a subscriber's queue",
-        value=getattr(collector, "live_dropped", 0),
+        value=collector.live_dropped,
     )
     yield CounterMetricFamily(
         "scrapewatch_sampler_cpu_seconds", "Processor time of the sampler", value=observed.sampler_seconds
     )
-    sampler = getattr(collector, "sampler", None)
-    if sampler is not None:
+    if collector.sampler is not None:
         yield GaugeMetricFamily(
             "scrapewatch_sampler_watched",
             "Sessions whose processes are sampled",
-            value=sampler.watched,
+            value=collector.sampler.watched,
         )
 
 

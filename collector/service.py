@@ -15,10 +15,12 @@ import structlog
 
 from collector.cardinality import TagValues
 from collector.decode import as_message
+from collector.fold import Announced
 from collector.forward import Forwarder
 from collector.ingest import Rejection, sift, sift_items
 from collector.observed import Observed
 from collector.periodic import Periodic
+from collector.reporting import EVERY, Reporter
 from collector.roller import Roller
 from collector.sampler import Sampler
 from collector.spool import Kept, Spool
@@ -108,7 +110,7 @@ class Collector:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.observed = Observed()
         self._values: dict[str, TagValues] = {}
-        self._own_values = TagValues(most_values=settings.max_tag_values, most_sessions=1)
+        self._own_values = TagValues(most_values=settings.max_tag_values, most_sessions=settings.max_sessions)
         self.spool = Spool(
             settings.data_dir / "spool",
             max_bytes=settings.spool_max_bytes,
@@ -129,6 +131,7 @@ class Collector:
             interval=settings.flush_interval,
             retention_days=settings.metrics_retention_days,
             observed=self.observed,
+            announced=self._announced,
         )
         self.roller = Roller(series, records, holder=self.spool.id)
         self._rolling = Periodic("roll", _ROLL_EVERY, self.roller.roll)
@@ -140,11 +143,25 @@ class Collector:
             Periodic("replay", _REPLAY_EVERY, self.forwarder.replay),
         ]
         self._started = time.monotonic()
+        self.sampler: Sampler | None = None
         if settings.sampler:
-            sampler = Sampler()
-            self._periodic.append(
-                Periodic("sample", settings.sample_interval, lambda: self.report([sampler.sample()]))
+            self.sampler = Sampler(
+                longest=settings.sample_interval,
+                keep=settings.data_dir / "watched.json",
+                observed=self.observed,
             )
+            self._reporter = Reporter(
+                self.observed,
+                collector_no=self.number,
+                host=self.sampler.host,
+                status=self.status,
+                dropped=lambda: self.live_dropped,
+                send=self.report,
+            )
+            self._periodic += [
+                Periodic("sample", self.sampler.wait, self._sample),
+                Periodic("report", EVERY, self._reporter.report),
+            ]
 
     def start(self) -> None:
         """Begin; called on the event loop's thread, where the hub lives."""
@@ -222,20 +239,20 @@ class Collector:
         self.observed.ack.add(time.perf_counter() - began)
         return Receipt(kept.accepted, kept.duplicates, sifted.rejected)
 
-    def report(self, items: Sequence[Mapping[str, Any]]) -> None:
+    def report(self, items: Sequence[Mapping[str, Any]], *, tenant: str = DEFAULT_TENANT) -> bool:
         """Take events of scrapewatch's own (samples, checks), from any thread; waits until they are durable.
 
-        What does not fit in a full spool is left out: these can be measured again.
+        What does not fit in a full spool is left out, and False returned: these can be measured again.
         """
         received_at = now_ns()
         sifted = sift_items(items, self._own_values, received_at=received_at)
         if sifted.rejected:
             raise InvalidInput(f"{sifted.rejected[0].field} {sifted.rejected[0].reason}")
         if self.spool.room() is not None:
-            return
+            return False
         try:
             kept = self.spool.append(
-                DEFAULT_TENANT,
+                tenant,
                 sifted.times,
                 sifted.events,
                 key=None,
@@ -244,9 +261,10 @@ class Collector:
                 received_at=received_at,
             ).result()
         except SpoolFull:
-            return
+            return False
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._hub.publish, Published([(DEFAULT_TENANT, kept)]))
+            self._loop.call_soon_threadsafe(self._hub.publish, Published([(tenant, kept)]))
+        return True
 
     def _values_of(self, tenant: str) -> TagValues:
         values = self._values.get(tenant)
@@ -286,6 +304,25 @@ class Collector:
             return False
 
     # --- at work
+
+    @property
+    def live_dropped(self) -> int:
+        """Live messages dropped before they reached a subscriber's queue."""
+        return self._hub.dropped
+
+    def _sample(self) -> None:
+        if self.sampler is not None:
+            for tenant, items in self.sampler.events().items():
+                self.report(items, tenant=tenant)
+
+    def _announced(self, found: Sequence[Announced]) -> None:
+        """On the folding thread: sessions said which process they are, or finished."""
+        if self.sampler is not None:
+            for each in found:
+                if each.pid is None:
+                    self.sampler.forget(each.tenant, each.session_id)
+                else:
+                    self.sampler.watch(each.tenant, each.session_id, each.pid, each.host, since=each.time)
 
     def _watch(self) -> None:
         # Who cannot be heard is not silent: after a start scrapers come back first, and what waits here is brought to the records.

@@ -44,6 +44,11 @@ class Hub(Protocol):
         """What this very process publishes; the hub itself where there is no other process."""
         ...
 
+    @property
+    def dropped(self) -> int:
+        """Messages of this process that were dropped before they reached a subscriber's queue."""
+        ...
+
     def publish(self, messages: Sequence[Message]) -> None:
         """Hand ``messages`` to every subscriber that asked for such. Never blocks, never raises.
 

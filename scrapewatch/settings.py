@@ -113,7 +113,10 @@ class Settings(BaseModel):
         description="Longest time between samples of the machine, s, while it is idle; while it is busy or its figures move they come "
         "each second. Below a second it is the fixed time between them. To have none, see sampler.",
     )
-    sampler: bool = Field(True, description="Sample the machine that the collector runs on.")
+    sampler: bool = Field(
+        True,
+        description="Sample the machine that the collector runs on and the processes of its sessions, and report on the collector itself.",
+    )
     check_interval: float = Field(
         15.0, ge=0.5, le=3600, description="Seconds between checks of the services."
     )

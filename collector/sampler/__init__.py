@@ -237,6 +237,8 @@ class Sampler:
         if with_disks:
             # Disks are a part of the sample that can hardly be told apart: its cost stands for theirs.
             self._disks.took(time.thread_time() - began, now)
+        if not self._waiting:
+            self._hand_over_at = now if self._before is None else now + _TOGETHER
         self._interval = pace(self._before, value, self._interval, longest=self._longest)
         self._before = value
         sampled = time.thread_time()
@@ -244,8 +246,6 @@ class Sampler:
         if now >= self._processes.at:
             value["processes"] = self._busiest.of(scan())
             self._processes.took(time.thread_time() - sampled, now)
-        if not self._waiting:
-            self._hand_over_at = now + _TOGETHER
         self._waiting.append(self._event(value))
 
     def _event(self, value: Mapping[str, Any]) -> dict[str, Any]:
