@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psutil
@@ -222,64 +223,144 @@ def test_a_foreign_origin_is_refused_over_the_network(stack: Stack) -> None:
         assert asyncio.run(connect(address)) == 403
 
 
+def on_loop(stack: Stack, call: Callable[[], None]) -> None:
+    """Run ``call`` on the loop of a served stack, and wait until it ran."""
+    done = threading.Event()
+
+    def run() -> None:
+        call()
+        done.set()
+
+    loop: asyncio.AbstractEventLoop = stack.app.state.loop
+    loop.call_soon_threadsafe(run)
+    assert done.wait(10)
+
+
+def figure(n: int, text: str) -> dict[str, Any]:
+    return event("custom", {"name": "n", "value": 1.0}) | {"value": {"n": n, "text": text}}
+
+
+def closed_by_server(here: int) -> bool:
+    """Whether the server in this process let go of the connection from the port ``here``."""
+    connections = psutil.Process().net_connections("tcp4")
+    return not any(found.raddr and found.raddr.port == here for found in connections)
+
+
+def handshake(address: str) -> socket.socket:
+    """A WebSocket whose client reads nothing, and takes little into its buffer."""
+    host, port = address.split(":")
+    lazy = socket.socket()
+    lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    lazy.connect((host, int(port)))
+    lazy.sendall(
+        f"GET /ws/sessions/s1 HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    return lazy
+
+
+def test_events_of_any_length_arrive_whole(stack: Stack) -> None:
+    lengths = [0, 1, *range(20, 140), 65_400, 65_500, 65_536, 200_000]
+
+    async def listen(address: str) -> list[int]:
+        async with websockets.connect(f"ws://{address}/ws/sessions/s1", max_size=None) as client:
+            await client.recv()
+            found = []
+            for n, length in enumerate(lengths):
+                await asyncio.to_thread(on_loop, stack, partial(stack.publish, [figure(n, "ü" * length)]))
+                (told,) = json.loads(await asyncio.wait_for(client.recv(), 10))["events"]
+                assert told["value"]["n"] == n
+                found.append(told["value"]["text"].count("ü"))
+            return found
+
+    with Served(stack.app) as address:
+        assert asyncio.run(listen(address)) == lengths
+
+
+def test_who_lags_is_told_how_many_it_lost_and_the_others_lose_none(stack: Stack) -> None:
+    published = 20_000
+    text = "x" * 1_000
+
+    progress = {"eager": 0, "lagging": 0}
+
+    async def total(client: Any, name: str) -> tuple[int, int]:
+        seen = lost = 0
+        while seen + lost < published:
+            message = json.loads(await asyncio.wait_for(client.recv(), 20))
+            numbers = [told["value"]["n"] for told in message["events"]]
+            assert numbers == sorted(numbers)
+            seen, lost = seen + len(numbers), lost + message["dropped"]
+            progress[name] = seen
+        return seen, lost
+
+    async def listen(address: str) -> None:
+        url = f"ws://{address}/ws/sessions/s1"
+        async with (
+            websockets.connect(url, max_size=None) as eager,
+            websockets.connect(url, max_size=None, max_queue=1) as lagging,
+        ):
+            await eager.recv()
+            await lagging.recv()
+            reading = asyncio.create_task(total(eager, "eager"))
+            for start in range(0, published, 200):
+                batch = [figure(n, text) for n in range(start, start + 200)]
+                await asyncio.to_thread(on_loop, stack, partial(stack.publish, batch))
+                while progress["eager"] < start - 600:
+                    await asyncio.sleep(0.001)
+            assert await reading == (published, 0)
+            seen, lost = await total(lagging, "lagging")
+            assert seen + lost == published and lost > 0
+            assert stack.services.connections.dropped_messages == lost
+
+    with Served(stack.app) as address:
+        asyncio.run(listen(address))
+
+
+def test_a_client_that_answers_no_ping_is_dropped(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "PONG_SECONDS", 0.2)
+
+    async def listen(address: str) -> None:
+        async with websockets.connect(f"ws://{address}/ws/sessions/s1") as answering:
+            await answering.recv()
+            with handshake(address) as lazy:
+                while not closed_by_server(lazy.getsockname()[1]):
+                    await asyncio.sleep(0.05)
+            await asyncio.to_thread(on_loop, stack, lambda: stack.publish([figure(1, "")]))
+            assert len(json.loads(await asyncio.wait_for(answering.recv(), 10))["events"]) == 1
+            assert stack.services.connections.open == 1
+
+    with Served(stack.app) as address:
+        asyncio.run(asyncio.wait_for(listen(address), 20))
+
+
 def test_a_client_that_never_reads_is_dropped_and_delays_nobody(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sockets, "SEND_SECONDS", 0.5)
     monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.1)
     letters = "x" * 9_000
-    with Served(stack.app) as address:
-        host, port = address.split(":")
-        lazy = socket.socket()
-        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        lazy.connect((host, int(port)))
-        lazy.sendall(
-            f"GET /ws/sessions/s1 HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
+    told = 0
 
-        async def watch() -> tuple[int, float]:
-            received, slowest = 0, 0.0
-            async with websockets.connect(f"ws://{address}/ws/sessions/s1", max_size=None) as eager:
-                await eager.recv()
-                loop = asyncio.get_running_loop()
-                while not stack.services.connections.dropped_clients:
-                    sent_at = time.monotonic()
-                    await loop.run_in_executor(None, tell)
-                    message = json.loads(await asyncio.wait_for(eager.recv(), 10))
-                    slowest = max(slowest, time.monotonic() - sent_at)
-                    received += len(message["events"])
-            return received, slowest
+    def tell() -> None:
+        nonlocal told
+        on_loop(stack, lambda: stack.publish([figure(told, letters)]))
+        told += 1
 
-        told = 0
+    async def watch(address: str) -> int:
+        received = 0
+        async with websockets.connect(f"ws://{address}/ws/sessions/s1", max_size=None) as eager:
+            await eager.recv()
+            while not stack.services.connections.dropped_clients:
+                await asyncio.to_thread(tell)
+                received += len(json.loads(await asyncio.wait_for(eager.recv(), 10))["events"])
+        return received
 
-        def tell() -> None:
-            nonlocal told
-            done = threading.Event()
-
-            def on_loop() -> None:
-                stack.publish(
-                    [event("custom", {"name": "n", "value": 1.0, "unit": "x"}) | {"value": {"text": letters}}]
-                )
-                done.set()
-
-            stack_loop().call_soon_threadsafe(on_loop)
-            assert done.wait(10)
-            told += 1
-
-        def stack_loop() -> asyncio.AbstractEventLoop:
-            loop = stack.app.state.loop
-            assert isinstance(loop, asyncio.AbstractEventLoop)
-            return loop
-
-        received, _ = asyncio.run(watch())
+    with Served(stack.app) as address, handshake(address) as lazy:
+        received = asyncio.run(watch(address))
         assert received == told, "who reads gets everything, whoever else does not"
         assert stack.services.connections.dropped_clients == 1
-        assert stack.services.connections.open == 0
         here, deadline = lazy.getsockname()[1], time.monotonic() + 30
-        while any(
-            found.raddr and found.raddr.port == here for found in psutil.Process().net_connections("tcp4")
-        ):
+        while not closed_by_server(here) or stack.services.connections.open:
             assert time.monotonic() < deadline, "the server still holds the connection"
             time.sleep(0.05)
-        lazy.close()
