@@ -18,7 +18,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.body import BodyTooLarge, UnsupportedBody, encoding_of, has_lines, most_unpacked, unpack
 from collector.fairness import Admission
@@ -27,7 +27,7 @@ from collector.metrics import metric_families
 from collector.service import Collector
 from collector.service import Receipt as Accepted
 from scrapewatch import events
-from scrapewatch.http import add_shortcut, kind_of, problem, problem_of, problem_responses
+from scrapewatch.http import Shortcut, kind_of, problem, problem_of, problem_responses
 from scrapewatch.problems import Busy, InvalidInput, ScrapewatchError, TooMuch
 from scrapewatch.settings import Settings
 
@@ -82,8 +82,8 @@ _LARGE: Final = 8_192  # bytes from which an encoded body is unpacked in a threa
 class Ingest:
     """ASGI: one ``POST`` of events, answered once they are durable.
 
-    ``refused`` counts the requests that were turned away, by reason: the last part of their problem's type, or ``tenant-rate`` and
-    ``tenant-share`` for a 429, and ``gone`` for clients that left before their body was there.
+    The collector's :class:`~collector.observed.Observed` counts the requests, and those turned away by reason: the last part of their
+    problem's type, ``tenant-rate`` and ``tenant-share`` for a 429, and ``gone`` for clients that left before their body was there.
     """
 
     def __init__(
@@ -92,11 +92,12 @@ class Ingest:
         self._collector = collector
         self._most = settings.max_body_bytes
         self._tenant_of = tenant_of
-        self._admission = Admission(settings)
-        self.refused = self._admission.refused
+        self._observed = collector.observed
+        self._admission = Admission(settings, collector.observed.refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
+        self._observed.requests += 1
         try:
             receipt = await self._take(scope, receive)
         except ScrapewatchError as error:
@@ -135,7 +136,7 @@ class Ingest:
                 size = 0
                 while True:
                     if message["type"] != "http.request":
-                        self.refused["gone"] += 1
+                        self._observed.refused["gone"] += 1
                         raise ClientDisconnect
                     part = message.get("body", b"")
                     size += len(part)
@@ -180,11 +181,11 @@ class Ingest:
     def _refusal(self, error: ScrapewatchError) -> Response:
         if type(error) in _REFUSALS:
             status, kind, title = _REFUSALS[type(error)]
-            self.refused[kind] += 1
+            self._observed.refused[kind] += 1
             return problem(status, title, str(error), kind=kind)
         response = problem_of(error)
         if not isinstance(error, (Busy, TooMuch)):  # counted by who refused them
-            self.refused[kind_of(error)] += 1
+            self._observed.refused[kind_of(error)] += 1
         return response
 
     def _answer(self, receipt: Accepted) -> Response:
@@ -194,7 +195,7 @@ class Ingest:
             "rejected": [rejection.as_json() for rejection in receipt.rejected],
         }
         if receipt.accepted == receipt.duplicates == 0:
-            self.refused["no-event"] += 1
+            self._observed.refused["no-event"] += 1
             detail = (
                 f"{receipt.rejected[0].field} {receipt.rejected[0].reason}".strip()
                 if receipt.rejected
@@ -229,8 +230,10 @@ def mount(
     tenant_of: Callable[[Mapping[str, Any]], str],
     *,
     prefix: str = "/api/v1",
-) -> Ingest:
+) -> ASGIApp:
     """Let ``app`` take events under ``prefix`` and without it; ``tenant_of`` tells from the ASGI scope whose events they are.
+
+    What is to be served is what this returns: ``app`` with a short way for them in front.
 
     Raises:
         ConfigurationError: the limits of the settings contradict each other.
@@ -274,8 +277,7 @@ def mount(
             openapi_extra={"requestBody": _request_body()} if shown else None,
         )
     app.include_router(router)
-    add_shortcut(app, settings, "POST", paths, ingest)
-    return ingest
+    return Shortcut(app, settings, "POST", paths, ingest)
 
 
 class _Passed(Response):

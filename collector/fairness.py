@@ -67,8 +67,8 @@ class Admission:
         ConfigurationError: a tenant's share does not hold one body of the largest size.
     """
 
-    def __init__(self, settings: Settings, refused: Counter[str] | None = None) -> None:
-        self.refused: Counter[str] = Counter() if refused is None else refused
+    def __init__(self, settings: Settings, refused: Counter[str]) -> None:
+        self._refused = refused
         self.under_way = 0
         self._most = settings.bodies_max_bytes
         self._most_each = int(settings.bodies_max_bytes * settings.tenant_bodies_share)
@@ -88,7 +88,7 @@ class Admission:
             TooMuch: it has sent more than its rate allows.
         """
         if self._rates is not None and (seconds := self._rates.over(tenant)):
-            self.refused["tenant-rate"] += 1
+            self._refused["tenant-rate"] += 1
             raise TooMuch(
                 "this tenant has sent more events than it may in a second; send these again after Retry-After, and fewer a "
                 "second from all its scrapers together",
@@ -131,11 +131,11 @@ class Admission:
             return
         self._give_up(tenant, place)
         if self._held.get(tenant, 0) + size > self._most_each:
-            self.refused["tenant-share"] += 1
+            self._refused["tenant-share"] += 1
             raise TooMuch(
                 "too many large bodies of this tenant are under way at once; send them one after another, or smaller ones"
             )
-        self.refused["busy"] += 1
+        self._refused["busy"] += 1
         raise Busy("too many large bodies are under way at once; send it again after Retry-After")
 
     def leave(self, tenant: str, size: int) -> None:

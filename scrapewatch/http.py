@@ -165,30 +165,27 @@ def install(app: FastAPI, settings: Settings) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def add_shortcut(
-    app: FastAPI, settings: Settings, method: str, paths: Iterable[str], answer: ASGIApp
-) -> None:
-    """Let requests of ``method`` to exactly ``paths`` go straight to ``answer``, behind a guard of their own.
+class Shortcut:
+    """ASGI in front of an application: requests of ``method`` to exactly one of ``paths`` go straight to ``answer``, behind a guard.
 
     For what is asked thousands of times a second: all middleware, the router and dependencies cost more than taking an event. ``answer``
     makes problems of domain errors itself.
     """
-    guarded = Guard(answer, settings.allowed_hosts)
-    short = frozenset(paths)
-    build = app.build_middleware_stack
 
-    def build_with_shortcut() -> ASGIApp:
-        otherwise = build()
+    def __init__(
+        self, app: ASGIApp, settings: Settings, method: str, paths: Iterable[str], answer: ASGIApp
+    ) -> None:
+        self._app = app
+        self._method = method
+        self._paths = frozenset(paths)
+        self._answer = Guard(answer, settings.allowed_hosts)
 
-        async def choose(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and scope["path"] in short and scope["method"] == method:
-                await guarded(scope, receive, send)
-            else:
-                await otherwise(scope, receive, send)
-
-        return choose
-
-    app.build_middleware_stack = build_with_shortcut  # type: ignore[method-assign]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and scope["path"] in self._paths and scope["method"] == self._method:
+            await self._answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 async def _on_domain_error(_: Request, error: Exception) -> Response:

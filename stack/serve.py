@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import api.access
 import api.app
@@ -29,6 +31,7 @@ from scrapewatch.live import Hub, MemoryHub
 from scrapewatch.ports import SeriesStore
 from scrapewatch.problems import ConfigurationError
 from scrapewatch.settings import Settings
+from stack.connection import Connection
 from stack.quiet_server import QuietServer
 from stack.stores import open_records, open_series
 
@@ -39,6 +42,10 @@ log = structlog.get_logger(__name__)
 
 COLLECTOR: Final = "collector"
 API: Final = "api"
+
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long a connection may wait for its next request: longer than load balancers keep theirs (60 s as a rule), so that none
+sends a request on a connection that is just being closed."""
 
 STOP_SECONDS: Final = 8
 """How long requests under way may take once the server was asked to stop."""
@@ -120,9 +127,14 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         openapi_tags=[{"name": "ingest", "description": "Events in."}, *api.app.TAGS],
         lifespan=lambda _: _life(runs),
     )
+    # Behind a proxy that ends TLS, redirects must say https. As of uvicorn itself, but not on the way of events.
+    app.add_middleware(
+        ProxyHeadersMiddleware,
+        trusted_hosts=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
+    )
     install(app, settings)
     if collecting is not None:
-        collector.app.mount(app, collecting, settings, api.access.tenant_of)
+        app.state.front = collector.app.mount(app, collecting, settings, api.access.tenant_of)
         pusher = collector.grafana_live.build(settings, hub)
         if pusher is not None:
             runs.append(pusher.running)
@@ -219,7 +231,10 @@ async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Ser
         listening = stores.enter_context(contextlib.closing(listen(settings)))
         app = build(settings, parts, stores)
         config = uvicorn.Config(
-            app,
+            getattr(app.state, "front", app),
+            http=Connection,
+            proxy_headers=False,  # see build: events do without
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             log_config=None,
             access_log=False,
             lifespan="on",

@@ -74,8 +74,8 @@ def running_collector(folder: Path, **changes: Any) -> Iterator[Running]:
 
     app = FastAPI(lifespan=life)
     install(app, settings)
-    mount(app, collector, settings, lambda _: DEFAULT_TENANT)
-    with TestClient(app, raise_server_exceptions=False) as http:
+    front = mount(app, collector, settings, lambda _: DEFAULT_TENANT)
+    with TestClient(front, raise_server_exceptions=False) as http:
         yield Running(http, collector, series, records, hub)
     series.close()
     records.close()
