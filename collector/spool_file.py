@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
 import sys
 import uuid
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,8 +138,56 @@ def open_for_writing(folder: Path) -> sqlite3.Connection:
 def open_for_reading(folder: Path) -> sqlite3.Connection:
     """The spool in ``folder``, which another connection may write to meanwhile; it must be there."""
     return sqlite3.connect(
-        f"file:{path_in(folder)}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=10
+        f"{path_in(folder).absolute().as_uri()}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=10,
     )
+
+
+def holder(folder: Path) -> str | None:
+    """The id of the process that holds the spool in ``folder`` as it wrote it down; None while none does."""
+    try:
+        with (folder / "lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return file.read().strip() or "unknown"
+    except FileNotFoundError:
+        pass
+    return None
+
+
+@contextlib.contextmanager
+def looking_into(folder: Path, *, marks: bool = False) -> Iterator[sqlite3.Connection]:
+    """The spool in ``folder`` beside whoever holds it, for looking at it; with ``marks`` also for marking what is in it.
+
+    Raises:
+        ConfigurationError: there is none, it cannot be opened, or it has another format.
+    """
+    path = path_in(folder)
+    if not path.exists():
+        raise ConfigurationError(
+            f"there is no spool in {folder}: name the collector's data folder with --data-dir or SCRAPEWATCH_DATA_DIR"
+        )
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={'rw' if marks else 'ro'}",
+            uri=True,
+            isolation_level=None,
+            timeout=10,
+        )
+        with contextlib.closing(connection):
+            written = _known_format(connection, folder)
+            if written != FORMAT:
+                raise ConfigurationError(
+                    f"the spool in {folder} has format {written}: start a collector on it, which brings it up to {FORMAT}"
+                )
+            connection.execute("PRAGMA wal_autocheckpoint = 0")  # its holder sees to that
+            yield connection
+    except sqlite3.Error as error:
+        raise ConfigurationError(_cannot_be_opened(folder, error)) from error
 
 
 class Squeezer:
@@ -165,9 +215,7 @@ def expand(squeezed: bytes) -> bytes:
 
 def _cannot_be_opened(folder: Path, error: sqlite3.Error) -> str:
     what = f"the spool in {folder} cannot be opened: {error}"
-    if isinstance(
-        error, sqlite3.OperationalError
-    ):  # the disk is full, the file may not be written to, and the like
+    if isinstance(error, sqlite3.OperationalError):  # the disk is full, the file may not be written to, …
         return what
     return f"{what}. Move its file away, to begin anew without what it held, or bring back a copy of it"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,20 @@ class DeadLetter:
     wanted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for what: flushes by the store that they wait for, events that no flush holds yet, dead letters to be sent again.
+
+    ``damaged`` are the events of what was damaged and put aside.
+    """
+
+    waiting: Mapping[str, int]
+    uncut: int
+    dead_letters: int
+    wanted: int
+    damaged: int
+
+
 def status_of(connection: sqlite3.Connection, *, size_bytes: int | None = None) -> SpoolStatus:
     """The figures of a spool, all of one moment; ``size_bytes`` is measured where it is not given."""
     connection.execute("BEGIN")
@@ -73,6 +87,24 @@ def status_of(connection: sqlite3.Connection, *, size_bytes: int | None = None) 
         oldest_age=age(oldest_flush, oldest_segment),
         unrecorded_age=age(oldest_unrecorded, oldest_segment),
         size_bytes=size_bytes,
+    )
+
+
+def backlog_of(connection: sqlite3.Connection) -> Backlog:
+    """What in a spool waits for what."""
+    series, records, windows = connection.execute(
+        "SELECT count(*) FILTER (WHERE series_done = 0), count(*) FILTER (WHERE records_done = 0), "
+        "count(*) FILTER (WHERE windows_done = 0) FROM flushes WHERE events >= 0"
+    ).fetchone()
+    letters, wanted = connection.execute(
+        "SELECT count(*), coalesce(sum(wanted), 0) FROM dead_letters"
+    ).fetchone()
+    return Backlog(
+        {"series": series, "records": records, "windows": windows},
+        one(connection, "SELECT coalesce(sum(count), 0) FROM segments"),
+        letters,
+        wanted,
+        one(connection, "SELECT coalesce(sum(events), 0) FROM quarantine"),
     )
 
 
