@@ -28,12 +28,17 @@ class Event(NamedTuple):
 
 def make(count: int, sessions: int, *, start: int, spread: float) -> Iterator[Event]:
     """``count`` events of ``sessions`` in turn, from ``start`` (µs since 1970) on over ``spread`` seconds."""
-    step = max(int(spread * 1e6 / count), 1)
+    step = step_of(count, spread)
     for k in range(count):
         turn = k // sessions
         page = (k + turn // 3) % 2
         status = 0 if not page else 200 if k % 37 else 404
         yield Event(k % sessions, SITES[(k + turn) % 3], start + k * step, status, k)
+
+
+def step_of(count: int, spread: float) -> int:
+    """Microseconds between two of ``count`` events over ``spread`` seconds."""
+    return max(int(spread * 1e6 / count), 1)
 
 
 def _moments() -> Callable[[int], str]:

@@ -34,8 +34,8 @@ PATIENCE: Final = 60.0
 class Plan:
     """What to send: ``events`` in requests of ``batch`` over ``sessions``, to ``path`` at ``port`` of this machine.
 
-    ``spread``: the seconds that the events' times are spread over, from now on. ``rate``: requests a second, for an open loop; the
-    events then bear the time at which their request is due.
+    The events' times begin at ``start`` (µs since 1970; None: now) and are spread over ``spread`` seconds. With a ``rate``, requests a
+    second, the loop is open, and they are the times at which their request is due.
     """
 
     port: int
@@ -45,6 +45,7 @@ class Plan:
     sessions: int
     connections: int
     form: str = "json"
+    start: int | None = None
     spread: float = 4.0
     rate: float | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -128,7 +129,8 @@ def _head(plan: Plan, length: int) -> bytes:
 
 
 def _prepared(plan: Plan) -> list[bytes]:
-    events = _events.make(plan.events, plan.sessions, start=time.time_ns() // 1000, spread=plan.spread)
+    start = time.time_ns() // 1000 if plan.start is None else plan.start
+    events = _events.make(plan.events, plan.sessions, start=start, spread=plan.spread)
     bodies = _events.json_bodies if plan.form == "json" else _events.line_bodies
     return [_head(plan, len(body)) + body for body in bodies(events, plan.batch)]
 

@@ -30,6 +30,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from bench import _report
+from bench._events import step_of
 from bench._load import Plan, prepare
 from bench._results import console, influxd_version, surroundings, write
 from bench._running import Cost, Served, fetch, metric, ours, suspended, watching
@@ -78,10 +79,12 @@ class Case:
 
 
 def measure(
-    way: Way, case: Case, events: int, seconds: float, influxd: int, others: Sequence[int]
+    way: Way, case: Case, events: int, start: int, seconds: float, influxd: int, others: Sequence[int]
 ) -> dict[str, Any]:
-    """A row: ``events`` by ``way``, until the last is stored, while the processes ``others`` stand still."""
-    events -= events % case.batch
+    """A row: ``events`` by ``way``, until the last is stored, while the processes ``others`` stand still.
+
+    The events' times begin at ``start`` (µs since 1970) and are spread over ``seconds``.
+    """
     plan = Plan(
         port=way.port,
         path=way.path,
@@ -90,6 +93,7 @@ def measure(
         sessions=case.sessions,
         connections=CONNECTIONS[case.batch],
         form=way.form,
+        start=start,
         spread=seconds,
         headers=way.headers,
     )
@@ -300,6 +304,7 @@ def run(names: Sequence[str], cases: Sequence[Case], rounds: int, seconds: float
         with ways(names, store, Path(folder)) as found:
             pids = {way.pid for way in found} - {server.pid}
             sent = dict.fromkeys(names, 0)
+            free = dict.fromkeys(names, 0)
             for case in cases:
                 rates = {way.name: float(FIRST_GUESS[case.batch]) for way in found}
                 measured: dict[str, list[dict[str, Any]]] = {way.name: [] for way in found}
@@ -308,8 +313,12 @@ def run(names: Sequence[str], cases: Sequence[Case], rounds: int, seconds: float
                     first = turn % len(found)
                     for way in found[first:] + found[:first]:
                         events = int(rates[way.name] * (seconds if turn else WARM_UP_SECONDS))
-                        events = min(max(events, case.batch * 8), MOST_EVENTS)
-                        row = measure(way, case, events, seconds, server.pid, sorted(pids - {way.pid}))
+                        events = min(max(events, case.batch * 8), MOST_EVENTS) // case.batch * case.batch
+                        # No two points of a path may have one time: the second would overwrite the first.
+                        start = max(time.time_ns() // 1000, free[way.name])
+                        free[way.name] = start + events * step_of(events, seconds)
+                        others = sorted(pids - {way.pid})
+                        row = measure(way, case, events, start, seconds, server.pid, others)
                         sent[way.name] += row["events"] - row["lost"]
                         rates[way.name] = row["events_per_s"] if turn else row["acked_per_s"]
                         if turn:
