@@ -33,6 +33,7 @@ MOST_EVENTS: Final = 100_000
 
 _MOST_BYTES: Final = 32_000_000
 _MOST_AT_ONCE: Final = 5_000
+_LOOK_EVERY: Final = 0.02
 
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
@@ -132,25 +133,28 @@ class Forwarder:
         deadline = time.monotonic() + interval
         spent = 0.0
         while folding.events + damaged < MOST_EVENTS and size < _MOST_BYTES:
-            spool.arrived.clear()
             began = time.perf_counter()
             found = spool.uncut(
                 min(_MOST_AT_ONCE, MOST_EVENTS - folding.events),
                 None if taken is None else taken.last_position,
                 most_bytes=_MOST_BYTES - size,
             )
+            count = 0
             if found is not None:
                 for request in found.requests:
                     folding.add(request)
+                    count += len(request.events)
                 damaged += found.damaged
                 size += found.size
                 taken = found
                 spent += time.perf_counter() - began
+            if count >= _MOST_AT_ONCE // 2:
                 continue
             wait = deadline - time.monotonic()
-            if wait <= 0 or self._drain.is_set():
+            if wait <= 0 or (self._drain.is_set() and found is None):
                 break
-            spool.arrived.wait(min(wait, 0.2))
+            # Not at each commit: taking turns costs more than what a commit brings.
+            self._stop.wait(min(wait, _LOOK_EVERY))
         if taken is None:
             return 0
         began = time.perf_counter()
@@ -208,6 +212,7 @@ class Forwarder:
 
     def _cut_loop(self) -> None:
         while not self._stop.is_set():
+            self._spool.arrived.clear()
             if not self.cut(interval=self._interval):
                 self._spool.arrived.wait(0.05 if self._drain.is_set() else 0.2)
             self._faults.pop("cut", None)

@@ -307,7 +307,8 @@ class Spool:
                 if self._handed_bytes + segment.size <= _MOST_BYTES_IN_MEMORY:
                     self._handed.append(segment)
                     self._handed_bytes += segment.size
-        self.arrived.set()
+        if not self.arrived.is_set():
+            self.arrived.set()
 
     # --- flushing
 

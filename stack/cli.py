@@ -31,7 +31,7 @@ from scrapewatch.problems import ConfigurationError, InvalidInput, ScrapewatchEr
 from scrapewatch.settings import Settings
 from stack.logs import set_up_logs
 from stack.scrapy_log import importing
-from stack.serve import API, COLLECTOR, Server, serving, url_of
+from stack.serve import API, COLLECTOR, Server, run_async, serving, url_of
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -203,7 +203,7 @@ def _shared(chosen: Settings) -> Settings:
 def _run(work: Any) -> None:
     # Ctrl-C is how a server is ended, also while it starts.
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(work)
+        run_async(work)
 
 
 async def _until_stopped() -> None:
@@ -382,7 +382,7 @@ def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
 
     def run() -> None:
         try:
-            asyncio.run(work())
+            run_async(work())
         except BaseException as error:
             state["error"] = error
         finally:
