@@ -10,6 +10,7 @@ import itertools
 import json
 import random
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -116,6 +117,7 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sent: dict[str, Request] = {}
+        self._first: dict[str, float] = {}
         self._acked: set[str] = set()
         self.events = 0
 
@@ -123,6 +125,7 @@ class Ledger:
         """It is about to be sent."""
         with self._lock:
             self._sent[sent.key] = sent
+            self._first.setdefault(sent.key, time.time())
 
     def ack(self, sent: Request) -> None:
         """It was acknowledged."""
@@ -136,20 +139,17 @@ class Ledger:
         with self._lock:
             return [sent for key, sent in self._sent.items() if key not in self._acked]
 
+    def first_sent(self) -> dict[str, tuple[float, Request]]:
+        """When each request was first sent (seconds since 1970), by its key."""
+        with self._lock:
+            return {key: (self._first[key], sent) for key, sent in self._sent.items()}
+
     def acked(self) -> Counts:
         """What was acknowledged, added up."""
         with self._lock:
             total: Counts = Counter()
             for key in self._acked:
                 total.update(self._sent[key].counts)
-            return total
-
-    def sent(self) -> Counts:
-        """What was sent, added up."""
-        with self._lock:
-            total: Counts = Counter()
-            for sent in self._sent.values():
-                total.update(sent.counts)
             return total
 
 

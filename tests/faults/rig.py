@@ -40,14 +40,22 @@ BROKEN = (OSError, http.client.HTTPException)
 class Process(Up):
     """The product in a process of its own, which may be started without a wait and told to end."""
 
-    wrapper: tuple[str, ...] = ()
-    """A command that runs the product's, such as a tracer."""
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        command: tuple[str, ...],
+        wrapper: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(folder, environment, command=command)
+        self._wrapper = wrapper
 
     def launch(self) -> None:
         """Start it, and do not wait."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.wrapper, sys.executable, "-m", "scrapewatch.command", *self._command],
+                [*self._wrapper, sys.executable, "-m", "scrapewatch.command", *self._command],
                 env=self._environment,
                 cwd=Path(__file__).parents[2],
                 stdout=log,
@@ -71,9 +79,19 @@ class Process(Up):
 
     @property
     def pid(self) -> int:
-        """Of the process that was started: the tracer's where there is one."""
+        """Of the product's process, also under a wrapper."""
         assert self._process is not None
+        if self._wrapper:
+            return int(psutil.Process(self._process.pid).children()[0].pid)
         return self._process.pid
+
+    def kill(self) -> None:
+        """``kill -9``; a wrapper ends with what it wraps."""
+        if self._process is not None and self._wrapper:
+            psutil.Process(self.pid).kill()
+            self._process.wait(60)
+        else:
+            super().kill()
 
     @property
     def runs(self) -> bool:
@@ -162,6 +180,7 @@ class Rig:
         environment: settings.
         command: ``collector`` alone, or ``up``.
         keep: whether the proxy remembers what was stored.
+        wrapper: a command that runs the process, such as a tracer.
     """
 
     def __init__(
@@ -172,6 +191,7 @@ class Rig:
         *,
         command: tuple[str, ...] = ("collector",),
         keep: bool = False,
+        wrapper: tuple[str, ...] = (),
     ) -> None:
         self.influxd = influxd
         self.org = f"faults-{uuid.uuid4().hex[:12]}"
@@ -183,6 +203,7 @@ class Rig:
         self._given = dict(environment or {})
         self._folder = folder
         self._command = command
+        self._wrapper = wrapper
         self._stack = ExitStack()
         self.process: Process
 
@@ -198,6 +219,7 @@ class Rig:
                 **self._given,
             },
             command=self._command,
+            wrapper=self._wrapper,
         )
         try:
             self.process.start()
