@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scrapewatch.answers import success_rate
+from scrapewatch.events import OWN
 from scrapewatch.live import Message
 from scrapewatch.time import MINUTE, SECOND
 
@@ -21,9 +22,6 @@ MOST_SESSIONS = 2_000
 MOST_SITES = 500
 MOST_ERROR_TYPES = 50
 # Names come from scrapers: beyond these, what is least recently heard of makes room, or is counted under "other".
-
-OWN_METRICS = frozenset({"host", "service_check"})
-"""What scrapewatch reports of itself: no scraper was heard of."""
 
 _COUNTED = frozenset({"job_scraped", "page_processed", "error_occurred"})
 
@@ -147,7 +145,13 @@ class Activity:
         errors: dict[tuple[int, str], int] = {}
         for message in messages:
             metric = message["metric"]
-            if metric in OWN_METRICS:
+            if metric in OWN:
+                continue
+            if metric == "resources" and message["value"].get("sampled"):
+                # By the collector, that is: the scraper was not heard of.
+                known = self._sessions.get(message["session_id"])
+                if known is not None:
+                    _note(known, metric, message["value"])
                 continue
             time = message["time"]
             if time > last:

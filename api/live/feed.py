@@ -15,11 +15,12 @@ import structlog
 from api.health.checks import HealthChecker
 from api.health.host import HostReader
 from api.live import summary
-from api.live.activity import OWN_METRICS, SPAN, STEP, Activity, Counts
+from api.live.activity import SPAN, STEP, Activity, Counts
 from api.patience import Patience
 from api.sessions.models import Session
 from records.queries import RecordQueries
 from scrapewatch.answers import ask
+from scrapewatch.events import OWN
 from scrapewatch.live import Hub, MemoryHub, Message, Subscription
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore, TimeRange
 from scrapewatch.problems import ScrapewatchError
@@ -165,7 +166,7 @@ class LiveFeed:
     def _note(self, tenant: str, messages: Sequence[Message]) -> None:
         pending = self._pending.setdefault(tenant, _Pending())
         pending.counts.update([message["metric"] for message in messages])
-        latest = (message for message in reversed(messages) if message["metric"] not in OWN_METRICS)
+        latest = (message for message in reversed(messages) if message["metric"] not in OWN)
         pending.recent.extend(reversed(list(islice(latest, RECENT))))
 
     async def _tell_events(self) -> None:
@@ -173,7 +174,7 @@ class LiveFeed:
             await asyncio.sleep(EVENTS_EVERY)
             pending, self._pending = self._pending, {}
             for tenant, noted in pending.items():
-                for metric in OWN_METRICS:
+                for metric in OWN:
                     noted.counts.pop(metric, None)
                 if not noted.counts:
                     continue

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.fold import Announced, fold
 from collector.observed import Observed
 from collector.periodic import Periodic
 from collector.sampler import BUSY, LONGEST, MOST_WATCHED, SHORTEST, Sampler, pace
@@ -34,10 +35,12 @@ from collector.sampler.processes import (
 )
 from scrapewatch.answers import ask
 from scrapewatch.events import validate
+from scrapewatch.line_protocol import decode
 from scrapewatch.ports import DEFAULT_TENANT, TimeRange
 from scrapewatch.problems import StoreUnavailable
 from scrapewatch.time import MINUTE, SECOND, now_ns
 from tests.collector.conftest import Running
+from tests.collector.events import event, request
 
 SPIN = "while True: pass"
 IDLE = "import time; time.sleep(600)"
@@ -393,8 +396,8 @@ def test_the_process_of_a_session_is_sampled_with_its_children_until_it_ends(
     (second,) = resources(events)
     assert second["cpu_percent"] > 1
     assert [event["session_id"] for event in events["acme"]] == ["s1"]
-    for event in events["acme"]:
-        validate(event)
+    for told in events["acme"]:
+        validate(told)
     child.kill()
     scraper.kill()
     # Not waited for yet: only its entry is left, and that is nothing to sample.
@@ -505,6 +508,47 @@ def test_a_spoilt_list_of_watched_processes_is_none(tmp_path: Path, text: str) -
     sampler = Sampler(keep=keep)
     assert sampler.watched == 0
     assert sampler.events()
+
+
+def test_live_sessions_that_name_process_and_machine_are_told_of_and_when_they_finish() -> None:
+    named = {"pid": 4711, "host": "worker-1"}
+    events = [
+        event("session_started", {"pid": 4711}, session="no machine"),
+        event("session_started", {"host": "worker-1"}, session="no process"),
+        event("session_queued", {}, session="s1"),
+        event("session_started", named, session="s1"),
+        event("session_finished", {}, session="s1"),
+    ]
+    told = fold([request(events)], {}, collector_no=0, number=1).announced
+    assert told == [
+        Announced("default", "s1", 4711, "worker-1", events[3]["time"]),
+        Announced("default", "s1"),
+    ]
+    assert fold([request(events, source="an import")], {}, collector_no=0, number=1).announced == []
+
+
+def test_what_the_collector_sampled_is_no_sign_of_life_of_the_scraper() -> None:
+    reported = event("resources", {"memory_mb": 1.0})
+    sampled = event("resources", {"memory_mb": 1.0, "threads": 3, "open_files": 5, "sampled": True})
+    by_scraper, by_us = (
+        fold([request([each])], {}, collector_no=0, number=1) for each in (reported, sampled)
+    )
+    assert [row.table for change in by_scraper.changes for row in change.rows] == ["scrape_sessions"]
+    assert [row for change in by_us.changes for row in change.rows] == []
+    (batch,) = by_us.batches
+    (point,) = map(decode, batch.lines)
+    assert point.fields == {"memory_mb": 1.0, "threads": 3, "open_files": 5}
+
+
+def test_processes_of_a_machine_become_points_of_their_own() -> None:
+    used = {"process": "influxd", "count": 2, "cpu_percent": 12.5, "memory": 4096, "threads": 7}
+    sample = event("host", {**Sampler().sample()["value"], "processes": [used]})
+    folded = fold([request([sample])], {}, collector_no=0, number=1)
+    points = [decode(line) for batch in folded.batches for line in batch.lines]
+    (point,) = (point for point in points if point.measurement == "host_processes")
+    assert point.tags["process"] == "influxd"
+    assert point.fields == {"count": 2, "cpu_percent": 12.5, "memory": 4096, "threads": 7}
+    assert sum(sum(batch.events) for batch in folded.batches) == 1
 
 
 # --- at work
