@@ -34,6 +34,7 @@ MOST_EVENTS: Final = 100_000
 _MOST_BYTES: Final = 32_000_000
 _MOST_AT_ONCE: Final = 5_000
 _LOOK_EVERY: Final = 0.02
+_LOOK_FOR_STOP: Final = 0.2
 
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
@@ -148,6 +149,8 @@ class Forwarder:
                 size += found.size
                 taken = found
                 spent += time.perf_counter() - began
+            if taken is None:
+                return 0
             if count >= _MOST_AT_ONCE // 2:
                 continue
             wait = deadline - time.monotonic()
@@ -155,7 +158,7 @@ class Forwarder:
                 break
             # Not at each commit: taking turns costs more than what a commit brings.
             self._stop.wait(min(wait, _LOOK_EVERY))
-        if taken is None:
+        if taken is None:  # for the type checker: the loop ran at least once
             return 0
         began = time.perf_counter()
         number = spool.next_number()
@@ -212,10 +215,11 @@ class Forwarder:
 
     def _cut_loop(self) -> None:
         while not self._stop.is_set():
-            self._spool.arrived.clear()
-            if not self.cut(interval=self._interval):
-                self._spool.arrived.wait(0.05 if self._drain.is_set() else 0.2)
-            self._faults.pop("cut", None)
+            if self._spool.arrived.wait(_LOOK_FOR_STOP):
+                self._spool.arrived.clear()
+                while self.cut(interval=self._interval) and not self._stop.is_set():
+                    self._faults.pop("cut", None)
+                self._faults.pop("cut", None)
 
     def _sink_loop(self, sink: str, state: SinkState, send: Callable[[PersistedFlush], None]) -> None:
         while not self._stop.is_set():

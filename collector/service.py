@@ -23,7 +23,7 @@ from collector.periodic import Periodic
 from collector.reporting import EVERY, Reporter
 from collector.roller import Roller
 from collector.sampler import Sampler
-from collector.spool import Kept, Spool
+from collector.spool import Append, Kept, Spool
 from collector.spool_view import SpoolStatus
 from scrapewatch.live import Hub, Message
 from scrapewatch.ports import DEFAULT_TENANT, RecordStore, SeriesStore
@@ -224,15 +224,9 @@ class Collector:
         ):
             return Receipt(0, len(sifted.events), sifted.rejected)
         durable: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
-        self.spool.append(
-            tenant,
-            sifted.times,
-            sifted.events,
-            key=key,
-            body=digest,
-            source=source,
-            received_at=received_at,
-            inform=_Waiting(durable, tenant, live=not backfill),
+        self.spool.hand_in(
+            Append(tenant, sifted.times, sifted.events, key, digest, source, received_at),
+            _Waiting(durable, tenant, live=not backfill),
         )
         kept = await durable
         self.observed.duplicates += kept.duplicates

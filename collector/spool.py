@@ -59,6 +59,7 @@ _CHECKPOINT_AFTER = 8_000_000
 _LONGEST_LOG = 128_000_000
 
 _MEASURE_DISK_EVERY = 0.5
+_STOPPING = "the collector is stopping; send it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +100,20 @@ class PersistedFlush:
 
 
 @dataclass(slots=True)
-class _Append:
-    """A request on its way; ``kept`` is its outcome once the commit is through."""
+class Append:
+    """A request on its way.
+
+    ``key`` makes it idempotent (``body`` is a digest to tell another body under the same key), the events' own ids make each of them
+    so. ``source`` names history sent under a key. Times are in ns.
+    """
 
     tenant: str
+    times: Sequence[int]
+    events: Sequence[Event]
     key: str | None
     body: bytes
     source: str | None
     received_at: int
-    times: Sequence[int]
-    events: Sequence[Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,7 @@ class _Segment:
     request: Request
 
 
-_Job = Callable[[sqlite3.Connection], Any] | _Append
+_Job = Callable[[sqlite3.Connection], Any] | Append
 
 
 class Spool:
@@ -131,7 +136,7 @@ class Spool:
         min_free_bytes: free space on the disk below which nothing is accepted.
         commit: takes how long each commit took.
 
-    ``deliver`` is called on the writing thread, once a commit, with the outcomes of all appends that brought an ``inform`` of their own.
+    ``deliver`` is called on the writing thread, once a commit, with the outcomes of all requests that were handed in.
 
     Raises:
         ConfigurationError: another process holds it, or a newer scrapewatch wrote it.
@@ -166,6 +171,8 @@ class Spool:
         self._last_number = one(self._connection, "SELECT coalesce(max(number), 0) FROM flushes")
         self.arrived = threading.Event()
         """Set when there is something to cut."""
+        if self._next_position > self._last_cut + 1:
+            self.arrived.set()
         self.deliver: Callable[[list[tuple[Any, Kept | Exception]]], None] = _no_delivery
         self._handing = threading.Lock()
         self._handed: deque[_Segment] = deque()
@@ -202,19 +209,22 @@ class Spool:
         body: bytes,
         source: str | None,
         received_at: int,
-        inform: Any = None,
     ) -> Future[Kept]:
         """Make ``events`` durable; the future is done once they are.
-
-        ``key`` makes the request idempotent (``body`` is a digest to tell another body under the same key), the events' own ids make
-        each of them so. ``source`` names history sent under a key. With ``inform`` the outcome goes to ``deliver`` beside it, and
-        the future stays as it is.
 
         The future raises:
             Conflict: the key was used with another body.
             SpoolFull: there is no room.
         """
-        return self._submit(_Append(tenant, key, body, source, received_at, times, events), inform)
+        return self._submit(Append(tenant, times, events, key, body, source, received_at))
+
+    def hand_in(self, request: Append, waiting: Any) -> None:
+        """The same for many: the outcome, or the error, goes to ``deliver`` beside ``waiting``, with all others of its commit."""
+        with self._closing:
+            if not self._closed:
+                self._jobs.put((request, waiting))
+                return
+        self.deliver([(waiting, SpoolFull(_STOPPING))])
 
     def knows(self, tenant: str, key: str, body: bytes) -> Future[bool]:
         """Whether a request with ``key`` was appended; the future raises :class:`Conflict` when it was one with another body."""
@@ -231,7 +241,7 @@ class Spool:
             return f"the disk of the spool has {free} bytes free and must keep {self._min_free_bytes}"
         return None
 
-    def _sort_out(self, connection: sqlite3.Connection, item: _Append) -> Kept | Conflict:
+    def _sort_out(self, connection: sqlite3.Connection, item: Append) -> Kept | Conflict:
         """What of a request is new; its key and ids are noted."""
         if item.key is not None:
             known = _is_known(connection, item.tenant, item.key, item.body)
@@ -252,7 +262,7 @@ class Spool:
                 break
         return Kept(len(events), len(item.events) - len(events), times, events)
 
-    def _is_new(self, connection: sqlite3.Connection, item: _Append, event: Event) -> bool:
+    def _is_new(self, connection: sqlite3.Connection, item: Append, event: Event) -> bool:
         if event.event_id is None:
             return True
         return (
@@ -263,7 +273,7 @@ class Spool:
             == 1
         )
 
-    def _store(self, connection: sqlite3.Connection, fresh: Sequence[tuple[_Append, Kept]]) -> list[_Segment]:
+    def _store(self, connection: sqlite3.Connection, fresh: Sequence[tuple[Append, Kept]]) -> list[_Segment]:
         """Write what is new as segments: one a tenant, and one for each request of history under a key."""
         joined: dict[str, Request] = {}
         requests: list[Request] = []
@@ -565,19 +575,13 @@ class Spool:
 
     # --- the writing thread
 
-    def _submit(
-        self, job: Callable[[sqlite3.Connection], T | Exception] | _Append, inform: Any = None
-    ) -> Future[Any]:
+    def _submit(self, job: Callable[[sqlite3.Connection], T | Exception] | Append) -> Future[Any]:
         future: Future[Any] = Future()
         with self._closing:
             if self._closed:
-                stopping = SpoolFull("the collector is stopping; send it again")
-                if inform is None:
-                    future.set_exception(stopping)
-                else:
-                    self.deliver([(inform, stopping)])
+                future.set_exception(SpoolFull(_STOPPING))
             else:
-                self._jobs.put((job, future if inform is None else inform))
+                self._jobs.put((job, future))
         return future
 
     def _write_loop(self) -> None:
@@ -620,12 +624,12 @@ class Spool:
     def _commit(self, group: Sequence[tuple[_Job, Any]], outcomes: list[tuple[Any, Any]]) -> None:
         position = self._next_position
         done: list[tuple[Any, Any]] = []
-        fresh: list[tuple[_Append, Kept]] = []
+        fresh: list[tuple[Append, Kept]] = []
         began = time.perf_counter()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for job, waiting in group:
-                if isinstance(job, _Append):
+                if isinstance(job, Append):
                     kept = self._sort_out(self._connection, job)
                     if isinstance(kept, Kept) and kept.events:
                         fresh.append((job, kept))
