@@ -125,29 +125,27 @@ class _Client:
         return found
 
 
-def _work(room: Room) -> Heard:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    clients = {client.socket.fileno(): client for client in (_Client(room) for _ in range(room.clients))}
-    poll = select.epoll()
-    for fd in clients:
-        poll.register(fd, select.EPOLLIN)
-    poll.register(0, select.EPOLLIN)
-    moments: dict[bytes, float] = {}
-    late: list[float] = []
-    lost = 0
-    print("ready", flush=True)
-    began = time.process_time()
-    while True:
-        for fd, _ in poll.poll():
+class _Ears:
+    """All clients, and what they heard."""
+
+    def __init__(self) -> None:
+        self.poll = select.epoll()
+        self.clients: dict[int, _Client] = {}
+        self.late: list[float] = []
+        self.lost = 0
+        self._moments: dict[bytes, float] = {}
+
+    def add(self, client: _Client) -> None:
+        fd = client.socket.fileno()
+        self.clients[fd] = client
+        self.poll.register(fd, select.EPOLLIN)
+
+    def hear(self, timeout: float | None) -> bool:
+        """Take what comes within ``timeout``, and answer pings; False once standard input has something."""
+        for fd, _ in self.poll.poll(timeout):
             if fd == 0:
-                late.sort()
-                ranks = [
-                    late[min(int(len(late) * q), len(late) - 1)] if late else 0.0 for q in (0.5, 0.99, 1)
-                ]
-                p50, p99, most = (round(rank * 1e3, 2) for rank in ranks)
-                return Heard(len(late), p50, p99, most, lost, time.process_time() - began)
-            client = clients[fd]
+                return False
+            client = self.clients[fd]
             try:
                 data = client.socket.recv(1 << 18)
                 if not data:
@@ -157,16 +155,37 @@ def _work(room: Room) -> Heard:
             except BlockingIOError:
                 continue
             except ConnectionError:
-                poll.unregister(fd)
-                lost += 1
+                self.poll.unregister(fd)
+                self.lost += 1
                 continue
             now = time.time()
             for message in messages:
-                for text in _TIME.findall(message):
-                    moment = moments.get(text)
-                    if moment is None:
-                        moment = moments[text] = datetime.fromisoformat(f"{text.decode()}+00:00").timestamp()
-                    late.append(now - moment)
+                self.late += [now - self._moment(text) for text in _TIME.findall(message)]
+        return True
+
+    def _moment(self, text: bytes) -> float:
+        moment = self._moments.get(text)
+        if moment is None:
+            moment = self._moments[text] = datetime.fromisoformat(f"{text.decode()}+00:00").timestamp()
+        return moment
+
+
+def _work(room: Room) -> Heard:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    ears = _Ears()
+    for _ in range(room.clients):
+        ears.add(_Client(room))
+        ears.hear(0)  # those that are connected must answer pings meanwhile
+    ears.poll.register(0, select.EPOLLIN)
+    ears.late.clear()
+    print("ready", flush=True)
+    began = time.process_time()
+    while ears.hear(None):
+        pass
+    late = sorted(ears.late) or [0.0]
+    p50, p99, most = (round(late[min(int(len(late) * q), len(late) - 1)] * 1e3, 2) for q in (0.5, 0.99, 1))
+    return Heard(len(ears.late), p50, p99, most, ears.lost, time.process_time() - began)
 
 
 def main() -> None:
