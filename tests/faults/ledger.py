@@ -139,6 +139,11 @@ class Ledger:
         with self._lock:
             return [sent for key, sent in self._sent.items() if key not in self._acked]
 
+    def forget_open(self) -> None:
+        """What was sent and not acknowledged will not be sent again: none of it may count."""
+        with self._lock:
+            self._sent = {key: sent for key, sent in self._sent.items() if key in self._acked}
+
     def first_sent(self) -> dict[str, tuple[float, Request]]:
         """When each request was first sent (seconds since 1970), by its key."""
         with self._lock:
