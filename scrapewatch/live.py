@@ -93,10 +93,14 @@ class Subscription:
     """The messages for one reader. ``dropped`` counts those lost because it did not read in time.
 
     Where the whole process falls behind, messages are dropped before it is known whose they are: every subscription counts those.
+
+    ``at_once`` may be set to what takes the messages then and there, without a task to be woken, and says whether it did; it is only
+    called while the reader waits.
     """
 
     def __init__(self, limit: int, forget: Callable[[Subscription], None]) -> None:
         self.dropped = 0
+        self.at_once: Callable[[], bool] | None = None
         self._limit = limit
         self._forget = forget
         self._queue: deque[Slice] = deque()
@@ -112,7 +116,8 @@ class Subscription:
             self._drop(len(self._queue[0].messages))
         if self._weight > self._limit and len(found.messages) > self._limit:
             self._drop(len(found.messages) - self._limit)
-        self._wake()
+        if self._waiter is not None and not (self.at_once is not None and self.at_once()):
+            self._wake()
 
     def _drop(self, count: int) -> None:
         self.dropped += count
@@ -130,8 +135,10 @@ class Subscription:
         return first.messages[:count]
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+            self._waiter = None
 
     async def wait(self) -> bool:
         """Wait until there are messages; False once closed and read to the end. For one task at a time."""

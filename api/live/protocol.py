@@ -73,6 +73,13 @@ class DroppingProtocol(WebSocketsSansIOProtocol):
     def _unsent(self) -> int:
         return cast(asyncio.WriteTransport, self.transport).get_write_buffer_size()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the client takes what is sent."""
+        return self.writable.is_set() and not (
+            self.disconnected or self.close_sent or self.transport.is_closing()
+        )
+
     def write_text(self, text: bytes) -> None:
         """Send a text (UTF-8) at once and as it is, whatever waits already: see ``writable``.
 

@@ -44,6 +44,16 @@ class Line:
         self._wire = wire_of(websocket.scope)
         self._sending = asyncio.Lock()
 
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`write` may be called now."""
+        return self._wire is not None and self._wire.ready
+
+    def write(self, text: bytes) -> None:
+        """Send ``text`` (UTF-8) at once, where the line is ready."""
+        if self._wire is not None:
+            self._wire.write_text(text)
+
     async def send(self, text: bytes) -> None:
         """Send ``text`` (UTF-8).
 
@@ -90,7 +100,7 @@ def _is_ping(text: str | None) -> bool:
 
 
 async def serve(
-    websocket: WebSocket, connections: Connections, messages: Callable[[], AsyncGenerator[bytes]]
+    websocket: WebSocket, connections: Connections, messages: Callable[[Line], AsyncGenerator[bytes]]
 ) -> None:
     """Accept ``websocket`` and send ``messages`` until either side ends."""
     await websocket.accept()
@@ -101,7 +111,7 @@ async def serve(
         line = Line(websocket)
 
         async def write() -> None:
-            async with aclosing(messages()) as texts:
+            async with aclosing(messages(line)) as texts:
                 async for text in texts:
                     await line.send(text)
 
@@ -129,7 +139,7 @@ def build_router(services: ApiServices) -> APIRouter:
     async def system(websocket: WebSocket) -> None:
         tenant = tenant_of(websocket)
 
-        async def messages() -> AsyncGenerator[bytes]:
+        async def messages(line: Line) -> AsyncGenerator[bytes]:
             subscription = feed.connect(tenant)
             told = 0
             try:
@@ -150,23 +160,38 @@ def build_router(services: ApiServices) -> APIRouter:
     async def session(websocket: WebSocket, session_id: str) -> None:
         tenant = tenant_of(websocket)
 
-        async def messages() -> AsyncGenerator[bytes]:
+        async def messages(line: Line) -> AsyncGenerator[bytes]:
             # Subscribed before it is read: what happens meanwhile may come twice, but is not missed.
             subscription = hub.subscribe(tenant, session_id)
             head = b'{"type":"events","session_id":%b,"events":[' % orjson.dumps(session_id)
             clock = asyncio.get_running_loop().time
-            told, sent_at = 0, 0.0
+            told, share, due = 0, 0.0, 0.0
+
+            def following() -> bytes:
+                nonlocal told, share, due
+                share = connections.open / MESSAGES_PER_SECOND
+                due = max(due, clock()) + share
+                events = b",".join([found.made(_as_json) for found in subscription.take(MOST_EVENTS)])
+                lost, told = subscription.dropped - told, subscription.dropped
+                connections.dropped_messages += lost
+                return b'%b%b],"dropped":%d}' % (head, events, lost)
+
+            def early() -> float:
+                # One message may come before its time: what comes at an even pace is not held up by a little unevenness.
+                return due - share - clock()
+
+            def at_once() -> bool:
+                if not line.ready or early() > 0:
+                    return False
+                line.write(following())
+                return True
+
             try:
                 yield await _snapshot(services, tenant, session_id)
+                subscription.at_once = at_once
                 while await subscription.wait():
-                    early = sent_at + connections.open / MESSAGES_PER_SECOND - clock()
-                    if early > 0:
-                        await asyncio.sleep(early)
-                    events = b",".join([found.made(_as_json) for found in subscription.take(MOST_EVENTS)])
-                    lost, told = subscription.dropped - told, subscription.dropped
-                    connections.dropped_messages += lost
-                    sent_at = clock()
-                    yield b'%b%b],"dropped":%d}' % (head, events, lost)
+                    await asyncio.sleep(max(early(), 0))
+                    yield following()
             finally:
                 subscription.close()
 

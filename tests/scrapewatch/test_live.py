@@ -325,3 +325,36 @@ def test_a_flood_of_one_session_leaves_the_others_what_they_wait_for() -> None:
         assert quiet.dropped == 0 and loud.dropped > 0
 
     run(scenario())
+
+
+def test_a_reader_may_take_messages_at_once_while_it_waits() -> None:
+    async def scenario() -> None:
+        hub = MemoryHub()
+        subscription = hub.subscribe()
+        taken: list[Any] = []
+        willing = True
+
+        def at_once() -> bool:
+            if willing:
+                taken.extend(n for found in subscription.take() for n in numbers(found.messages))
+            return willing
+
+        subscription.at_once = at_once
+        hub.publish([message(1)])
+        await settled(hub)
+        assert taken == [], "nobody waits yet: the task that will may be about to read"
+        assert numbers(await subscription.next_batch()) == [1]
+        waiting = asyncio.create_task(subscription.next_batch())
+        await asyncio.sleep(0)
+        hub.publish([message(2)])
+        await settled(hub)
+        assert taken == [2] and not waiting.done()
+        willing = False
+        hub.publish([message(3)])
+        assert numbers(await waiting) == [3]
+        willing = True
+        hub.publish([message(4)])
+        await settled(hub)
+        assert taken == [2], "nobody waits"
+
+    run(scenario())
