@@ -55,31 +55,28 @@ def _head(text: str) -> _Head | None:
 
 @dataclass(slots=True)
 class _Shape:
-    """Lines of one table with the same tags and fields: where in the batch they stand, and their parts."""
+    """Lines of one table with the same tags and fields: of each, its place in the batch, head, fields, texts of their values, and time."""
 
     fields: tuple[str, ...]
-    places: list[int] = field(default_factory=list)
-    heads: list[_Head] = field(default_factory=list)
-    bodies: list[str] = field(default_factory=list)
-    values: list[list[str]] = field(default_factory=list)
-    stamps: list[str] = field(default_factory=list)
+    lines: list[tuple[int, _Head, str, list[str], str]] = field(default_factory=list)
 
     def read(self, layout: TableLayout, oldest: int) -> _Block | None:
         """The points of these lines, or None when any of them must be looked at by itself."""
+        _, heads, bodies, values, stamps = zip(*self.lines, strict=True)
         template = ",".join([f"{name}=%s" for name in self.fields])
-        if [template % tuple(values) for values in self.values] != self.bodies:
+        if tuple([template % tuple(each) for each in values]) != bodies:
             return None  # a comma stood where an equals sign belongs
-        times = _numbers(self.stamps, _TIMES, int)
+        times = _numbers(stamps, _TIMES, int)
         if times is None or times.min() < oldest:
             return None
         columns = {}
-        for name, texts in zip(self.fields, zip(*self.values, strict=True), strict=True):
+        for name, texts in zip(self.fields, zip(*values, strict=True), strict=True):
             kind = layout.types[name]
             column = _numbers(texts, _INTEGERS if kind is int else _FLOATS, kind)
             if column is None or (kind is float and not np.isfinite(column).all()):
                 return None
             columns[name] = column
-        return _Block(self.heads, times, columns)
+        return _Block(heads, times, columns)
 
 
 def _numbers(texts: Sequence[str], grammar: re.Pattern[str], kind: type) -> NDArray[Any] | None:
@@ -198,7 +195,7 @@ def read(
     for measurement, of_table in shapes.items():
         blocks = None if measurement in mixed else _blocks(of_table, layouts[measurement], oldest)
         if blocks is None:
-            points |= {k: _point(batch.lines[k]) for shape in of_table for k in shape.places}
+            points |= {k: _point(batch.lines[k]) for shape in of_table for k, *_ in shape.lines}
         else:
             tables[measurement] = IncomingTable(layouts[measurement], blocks=blocks)
     rejected: list[Rejected] = []
@@ -249,11 +246,7 @@ def _shapes(
         if shape is None or len(values) < len(shape.fields):
             odd.append(k)
             continue
-        shape.places.append(k)
-        shape.heads.append(head)
-        shape.bodies.append(body)
-        shape.values.append(values)
-        shape.stamps.append(parts[2])
+        shape.lines.append((k, head, body, values, parts[2]))
     return shapes, odd
 
 
@@ -270,7 +263,7 @@ def _blocks(shapes: Sequence[_Shape], layout: TableLayout, oldest: int) -> list[
     """The points of one table, or None when they must be looked at one by one."""
     blocks = []
     for shape in shapes:
-        if shape.places:
+        if shape.lines:
             block = shape.read(layout, oldest)
             if block is None:
                 return None
