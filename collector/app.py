@@ -118,7 +118,7 @@ class Ingest:
         key = _key(headers.get(b"idempotency-key"))
         backfill = _backfill(scope["query_string"]) if scope["query_string"] else False
         declared = headers.get(b"content-length", b"")
-        size = int(declared) if declared.isdigit() else _UNKNOWN
+        size = int(declared) if declared.isdigit() else min(_UNKNOWN, self._most)
         if size > self._most:
             raise self._too_large()
         tenant = self._tenant_of(scope)
@@ -131,7 +131,7 @@ class Ingest:
         try:
             message = await receive()
             body: bytes = message.get("body", b"")
-            if message.get("more_body", False) or message["type"] != "http.request":
+            if message.get("more_body", False) or len(body) > room or message["type"] != "http.request":
                 parts: list[bytes] = []
                 size = 0
                 while True:
@@ -143,7 +143,7 @@ class Ingest:
                     if size > self._most:
                         raise self._too_large()
                     if size > room:
-                        more = min(max(size - room, _UNKNOWN), self._most)
+                        more = min(max(size - room, _UNKNOWN), self._most - room)
                         if not admission.take(tenant, more):
                             await admission.wait(tenant, more)
                         room += more

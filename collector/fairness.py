@@ -114,7 +114,7 @@ class Admission:
         """Wait until there is room for ``size`` bytes, and take it.
 
         Raises:
-            TooMuch: the tenant itself held too much all the while.
+            TooMuch: the tenant itself holds its share, and there are others.
             Busy: there was no room for :data:`WAIT_SECONDS`.
         """
         place = _Place(size, asyncio.get_running_loop().create_future())
@@ -130,7 +130,8 @@ class Admission:
         if place.granted.done():
             return
         self._give_up(tenant, place)
-        if self._held.get(tenant, 0) + size > self._most_each:
+        others = self.under_way > self._held.get(tenant, 0) or self._waiting.keys() - {tenant}
+        if others and self._held.get(tenant, 0) + size > self._most_each:
             self._refused["tenant-share"] += 1
             raise TooMuch(
                 "too many large bodies of this tenant are under way at once; send them one after another, or smaller ones"

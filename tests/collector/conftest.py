@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running_collector(folder: Path, **changes: Any) -> Iterator[Running]:
+def running_collector(
+    folder: Path, *, tenant_of: Callable[[Mapping[str, Any]], str] = lambda _: DEFAULT_TENANT, **changes: Any
+) -> Iterator[Running]:
     settings = Settings(
         data_dir=folder, sampler=False, flush_interval=0.05, allowed_hosts=("testserver",), **changes
     )
@@ -74,7 +76,7 @@ def running_collector(folder: Path, **changes: Any) -> Iterator[Running]:
 
     app = FastAPI(lifespan=life)
     install(app, settings)
-    front = mount(app, collector, settings, lambda _: DEFAULT_TENANT)
+    front = mount(app, collector, settings, tenant_of)
     with TestClient(front, raise_server_exceptions=False) as http:
         yield Running(http, collector, series, records, hub)
     series.close()
