@@ -29,13 +29,14 @@ MOST = 1_000_000
 class Request:
     """A request to be sent until it is acknowledged: the same ``body`` under the same ``key`` each time.
 
-    ``events`` of its items are good, ``bad`` are none; ``counts`` is what the good ones count.
+    ``events`` of its items are good, ``bad`` are none; ``fresh`` of the good ones are no duplicates, and ``counts`` is what those count.
     """
 
     key: str
     body: bytes
     events: int
     bad: int
+    fresh: int
     counts: Counts
 
 
@@ -78,7 +79,7 @@ def counted(events: Iterable[dict[str, Any]]) -> Counts:
 def request(events: Sequence[dict[str, Any]], *, bad: Sequence[Any] = (), key: str | None = None) -> Request:
     """A request of ``events`` and of ``bad`` items behind them; a key is made where none is given."""
     body = json.dumps([*events, *bad]).encode()
-    return Request(key or uuid.uuid4().hex, body, len(events), len(bad), counted(events))
+    return Request(key or uuid.uuid4().hex, body, len(events), len(bad), len(events), counted(events))
 
 
 class Writer:
@@ -112,50 +113,55 @@ class Writer:
 
 
 class Ledger:
-    """What was sent and what was acknowledged; may be used from any thread."""
+    """What was sent and what was acknowledged; may be used from any thread.
 
-    def __init__(self) -> None:
+    ``events`` were acknowledged that were no duplicates. With ``history`` it keeps every request, and not only those that are open.
+    """
+
+    def __init__(self, *, history: bool = False) -> None:
         self._lock = threading.Lock()
-        self._sent: dict[str, Request] = {}
-        self._first: dict[str, float] = {}
+        self._open: dict[str, Request] = {}
         self._acked: set[str] = set()
+        self._counts: Counts = Counter()
+        self._sent: dict[str, tuple[float, Request]] | None = {} if history else None
         self.events = 0
 
     def send(self, sent: Request) -> None:
         """It is about to be sent."""
         with self._lock:
-            self._sent[sent.key] = sent
-            self._first.setdefault(sent.key, time.time())
+            if sent.key not in self._acked:
+                self._open[sent.key] = sent
+            if self._sent is not None:
+                self._sent.setdefault(sent.key, (time.time(), sent))
 
     def ack(self, sent: Request) -> None:
         """It was acknowledged."""
         with self._lock:
             if sent.key not in self._acked:
                 self._acked.add(sent.key)
-                self.events += sent.events
+                self._open.pop(sent.key, None)
+                self._counts.update(sent.counts)
+                self.events += sent.fresh
 
     def open(self) -> list[Request]:
         """What was sent and not acknowledged: it may be durable or not."""
         with self._lock:
-            return [sent for key, sent in self._sent.items() if key not in self._acked]
+            return list(self._open.values())
 
     def forget_open(self) -> None:
         """What was sent and not acknowledged will not be sent again: none of it may count."""
         with self._lock:
-            self._sent = {key: sent for key, sent in self._sent.items() if key in self._acked}
+            self._open.clear()
 
-    def first_sent(self) -> dict[str, tuple[float, Request]]:
+    def history(self) -> dict[str, tuple[float, Request]]:
         """When each request was first sent (seconds since 1970), by its key."""
-        with self._lock:
-            return {key: (self._first[key], sent) for key, sent in self._sent.items()}
+        assert self._sent is not None
+        return self._sent
 
     def acked(self) -> Counts:
         """What was acknowledged, added up."""
         with self._lock:
-            total: Counts = Counter()
-            for key in self._acked:
-                total.update(self._sent[key].counts)
-            return total
+            return self._counts.copy()
 
 
 def by_site(counts: Counts) -> Counts:

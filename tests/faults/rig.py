@@ -179,7 +179,7 @@ class Rig:
         influxd: shared by all.
         environment: settings.
         command: ``collector`` alone, or ``up``.
-        keep: whether the proxy remembers what was stored.
+        keep: whether ledger and proxy remember all that was sent and stored.
         wrapper: a command that runs the process, such as a tracer.
     """
 
@@ -197,7 +197,7 @@ class Rig:
         self.org = f"faults-{uuid.uuid4().hex[:12]}"
         self.token = bootstrap(influxd.url, self.org, influxd.token)["default"]
         self.proxy = FaultProxy(influxd.url, keep=keep)
-        self.ledger = Ledger()
+        self.ledger = Ledger(history=keep)
         folder.mkdir(parents=True, exist_ok=True)
         self.records = folder / "data" / "records.sqlite"
         self._given = dict(environment or {})

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import random
-import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-
-import psutil
 
 from tests.faults.conftest import Start
+from tests.faults.disk import no_room
 from tests.faults.ledger import Writer, request
 from tests.faults.proxy import PASS, REFUSE
-from tests.faults.rig import Load, Rig, wait_for
-
-
-@contextmanager
-def no_room(rig: Rig) -> Iterator[None]:
-    """No file of the process can grow beyond a few kB, nor be written there: its writes fail, as they do on a disk that is full."""
-    process = psutil.Process(rig.process.pid)
-    before = process.rlimit(psutil.RLIMIT_FSIZE)
-    process.rlimit(psutil.RLIMIT_FSIZE, (4_096, resource.RLIM_INFINITY))
-    try:
-        yield
-    finally:
-        with suppress(psutil.NoSuchProcess):
-            process.rlimit(psutil.RLIMIT_FSIZE, before)
+from tests.faults.rig import Load, wait_for
 
 
 def test_a_full_disk_is_answered_with_503_acknowledges_nothing_and_is_recovered_from_unaided(

@@ -50,7 +50,7 @@ def run(influxd: Influxd, tmp_path_factory: pytest.TempPathFactory) -> Run:
         with Load(rig, lambda k: Writer(random.Random(), f"{k}").request, clients=3, pause=0.005):
             time.sleep(4)
         rig.process.kill()
-        return Run(Trace(trace, folder / "rig" / "data"), rig.ledger.first_sent(), list(rig.proxy.writes))
+        return Run(Trace(trace, folder / "rig" / "data"), rig.ledger.history(), list(rig.proxy.writes))
 
 
 def restore(rig: Rig, writes: Sequence[Write], at: float, chance: random.Random) -> None:
