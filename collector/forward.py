@@ -16,7 +16,8 @@ from typing import Final
 
 import structlog
 
-from collector.fold import Announced, Folding
+from collector.contributions import Announced
+from collector.fold import Folding
 from collector.observed import Observed
 from collector.spool import Cut, PersistedFlush, Spool
 from collector.spool_view import DeadLetter

@@ -17,7 +17,7 @@ from typing import Final
 import httpx2
 import structlog
 
-from collector.fold import error_tag
+from collector.fingerprints import error_tag
 from scrapewatch.line_protocol import Point, encode, tag_value
 from scrapewatch.live import Hub, MemoryHub, Message, Subscription
 from scrapewatch.ports import DEFAULT_TENANT

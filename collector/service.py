@@ -14,8 +14,8 @@ from typing import Any, Final, overload
 import structlog
 
 from collector.cardinality import TagValues
+from collector.contributions import Announced
 from collector.decode import as_message
-from collector.fold import Announced
 from collector.forward import Forwarder
 from collector.ingest import Rejection, sift, sift_items
 from collector.observed import Observed

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.fold import FLUSH_SPACE, Folded, Memory, error_fingerprint, error_tag, fold, tiers_of
+from collector.fingerprints import error_fingerprint, error_tag
+from collector.fold import FLUSH_SPACE, Folded, Memory, fold, tiers_of
 from scrapewatch import histogram
 from scrapewatch.measurements import BREAKER_STATES, LIVE_AGE, MEASUREMENTS, Tier
 from scrapewatch.ports import RowChange

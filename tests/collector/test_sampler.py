@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.fold import Announced, fold
+from collector.contributions import Announced
+from collector.fold import fold
 from collector.observed import Observed
 from collector.periodic import Periodic
 from collector.sampler import BUSY, LONGEST, MOST_WATCHED, SHORTEST, Sampler, pace

@@ -1,0 +1,765 @@
+"""What an event contributes to points and rows: one method for each type of event.
+
+Pages, jobs and errors come by the hundred thousand. They are counted first (:mod:`collector.tallies`), by session, site and second, in
+one look-up and a few additions each; what such a tally contributes is worked out once, when the flush is finished. All other events
+contribute as they come.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from collector.decode import METRIC_OF, STRUCTS, Event, time_of
+from collector.fingerprints import error_fingerprint, error_tag, posting_fingerprint
+from collector.tallies import Errors, Jobs, Pages, taken
+from scrapewatch import histogram
+from scrapewatch.line_protocol import encoder, tag_value
+from scrapewatch.measurements import BREAKER_STATES, KEEPING, MEASUREMENTS, Fold, Tier, fields_in
+from scrapewatch.ports import RowChange
+from scrapewatch.time import SECOND
+
+if TYPE_CHECKING:
+    from collector.fold import Group
+
+_MOST_SITES_FOR_RESOURCES = 50
+
+# By name, since every field of every event is looked up; tag values come again and again.
+_FOLDS: Final = {
+    name: {field.name: field.fold for field in measurement.fields}
+    for name, measurement in MEASUREMENTS.items()
+}
+_tag_value = lru_cache(maxsize=10_000)(tag_value)
+
+_STATUS_CLASS: Final = {status: f"{status // 100}xx" for status in range(200, 600)}
+"""Any other status, and none, is of the class ``none``."""
+
+
+Stamp = Callable[[int, int], int]
+"""Start and length of a window (ns; 0: the second it starts with) → the time of the point that stands for it."""
+
+Lines = dict[tuple[str, Tier], tuple[list[str], list[int]]]
+"""(tenant, tier) → lines, and the number of events that each is the home of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A session's process, as the session said when it started at ``time`` (ns), or with no ``pid`` that the session finished."""
+
+    tenant: str
+    session_id: str
+    pid: int | None = None
+    host: str = ""
+    time: int = 0
+
+
+@dataclass(slots=True)
+class _Cell:
+    """One point in the making: sums and maxima, and how many events have it as their home."""
+
+    fields: dict[str, float] = field(default_factory=dict)
+    latest: dict[str, tuple[int, float]] = field(default_factory=dict)
+    events: int = 0
+    latest_events: int = 0
+
+
+class Share:
+    """Those events of a group that go to the same tiers."""
+
+    def __init__(self, group: Group, tiers: tuple[Tier, ...]) -> None:
+        self._group = group
+        self._live = Tier.FLEET in tiers
+        # Where points go: tier, the tier by whose name the registry knows it, its window, whether it is a rollup, its points.
+        self._places: list[tuple[Tier, Tier, int, bool, dict[tuple[Any, ...], _Cell]]] = []
+        for tier in tiers:
+            rollup = tier in (Tier.FLEET_1M, Tier.FLEET_1H)
+            self._places.append(
+                (tier, Tier.FLEET if rollup else tier, KEEPING[tier].window or SECOND, rollup, {})
+            )
+        self._pages: dict[tuple[Any, ...], Pages] = {}
+        self._jobs: dict[tuple[Any, ...], Jobs] = {}
+        self._errors: dict[tuple[Any, ...], Errors] = {}
+
+    # --- taking
+
+    def take(self, times: Sequence[int], events: Sequence[Event]) -> None:
+        """Add what ``events`` contribute."""
+        handlers = _HANDLERS
+        if self._live:
+            self._group.dirty(times)
+        for time, event in zip(times, events, strict=True):
+            handlers[type(event)](self, event, time)
+
+    def _page(self, event: Event, time: int) -> None:
+        value = event.value
+        status = value.status
+        key = (event.session_id, value.site, _STATUS_CLASS.get(status), value.attempt, time // SECOND)
+        tally = self._pages.get(key)
+        if tally is None:
+            tally = self._pages[key] = Pages(time)
+            self._group.site(event.session_id, value.site)
+        elif time > tally.last:
+            tally.last = time
+        elif time < tally.first:
+            tally.first = time
+        count = value.count
+        tally.events += 1
+        tally.pages += count
+        if value.blocked:
+            tally.blocked += count
+        elif status is None or status < 400:
+            tally.ok += count
+        if (size := value.bytes) is not None:
+            tally.bytes = size if tally.bytes is None else tally.bytes + size
+        duration = value.duration
+        if duration is not None:
+            tally.time += duration
+            tally.timed += count
+            if count != 1:
+                duration /= count
+            if duration > tally.slowest:
+                tally.slowest = duration
+            bucket = bisect_left(_EDGES, duration)
+            tally.histogram[bucket] = tally.histogram.get(bucket, 0) + count
+
+    def _job(self, event: Event, time: int) -> None:
+        value = event.value
+        key = (event.session_id, value.site, value.attempt, time // SECOND)
+        tally = self._jobs.get(key)
+        if tally is None:
+            tally = self._jobs[key] = Jobs(time)
+            self._group.site(event.session_id, value.site)
+        elif time > tally.last:
+            tally.last = time
+        elif time < tally.first:
+            tally.first = time
+        count = value.count
+        tally.events += 1
+        tally.scraped += count
+        lost = 0
+        if (number := value.duplicate) is not None:
+            lost += number
+            tally.duplicate = (tally.duplicate or 0) + number
+        if (number := value.dropped) is not None:
+            lost += number
+            tally.dropped = (tally.dropped or 0) + number
+        if (number := value.invalid) is not None:
+            lost += number
+            tally.invalid = (tally.invalid or 0) + number
+        saved = value.saved
+        tally.saved += (count - lost if lost < count else 0) if saved is None else saved
+        if value.job is not None:
+            self._posting(event, time)
+
+    def _error(self, event: Event, time: int) -> None:
+        value = event.value
+        key = (event.session_id, value.site, value.type, value.message or "", value.attempt, time // SECOND)
+        tally = self._errors.get(key)
+        if tally is None:
+            tally = self._errors[key] = Errors(time)
+            self._group.site(event.session_id, value.site)
+        elif time > tally.last:
+            tally.last = time
+        elif time < tally.first:
+            tally.first = time
+        tally.events += 1
+        tally.errors += value.count
+        if tally.url is None:
+            tally.url = value.url
+
+    # --- working out what was counted
+
+    def settle(self, of: tuple[str, ...]) -> None:
+        """Let the tallies contribute that are ``of`` a session and site (empty: all)."""
+        for (session, site, status, attempt, second), pages in taken(self._pages, of):
+            self._settle_pages(session, site, status or "none", attempt, second * SECOND, pages)
+        for (session, site, attempt, second), jobs in taken(self._jobs, of):
+            self._settle_jobs(session, site, attempt, second * SECOND, jobs)
+        for (session, site, kind, message, attempt, second), errors in taken(self._errors, of):
+            self._settle_errors(session, site, kind, message, attempt, second * SECOND, errors)
+
+    def _settle_pages(
+        self, session_id: str, site: str, status: str, attempt: int | None, second: int, tally: Pages
+    ) -> None:
+        sums: dict[str, float] = {"count": tally.pages, "ok": tally.ok, "blocked": tally.blocked}
+        if tally.bytes is not None:
+            sums["bytes"] = tally.bytes
+        if tally.timed:
+            sums["duration_sum"] = tally.time
+            sums["duration_count"] = tally.timed
+            names = histogram.FIELDS
+            for bucket, count in tally.histogram.items():
+                sums[names[bucket]] = count
+        most = {"duration_max": tally.slowest} if tally.timed else {}
+        self._add(session_id, "pages", (site, status), second, sums, most, tally.events)
+        session = self._tallied(session_id, tally)
+        execution = self._execution(session, session_id, site, attempt, tally.first)
+        for row in (session.add, execution.add):
+            row["pages_processed"] = row.get("pages_processed", 0) + tally.pages  # type: ignore[index]
+            row["pages_ok"] = row.get("pages_ok", 0) + tally.ok  # type: ignore[index]
+            row["pages_blocked"] = row.get("pages_blocked", 0) + tally.blocked  # type: ignore[index]
+        if tally.timed:
+            _add(execution, page_load_sum=tally.time, page_load_count=tally.timed)
+
+    def _settle_jobs(self, session_id: str, site: str, attempt: int | None, second: int, tally: Jobs) -> None:
+        lost = {
+            name: found
+            for name in ("duplicate", "dropped", "invalid")
+            if (found := getattr(tally, name)) is not None
+        }
+        sums = {"scraped": tally.scraped, "saved": tally.saved, **lost}
+        self._add(session_id, "jobs", (site,), second, sums, {}, tally.events)
+        session = self._tallied(session_id, tally)
+        _add(self._execution(session, session_id, site, attempt, tally.first), jobs_scraped=tally.scraped)
+        _add(
+            session,
+            jobs_seen=tally.scraped,
+            total_jobs_saved=tally.saved,
+            duplicates_skipped=tally.duplicate,
+            jobs_dropped=tally.dropped,
+            jobs_invalid=tally.invalid,
+        )
+
+    def _settle_errors(
+        self,
+        session_id: str,
+        site: str,
+        kind: str,
+        message: str,
+        attempt: int | None,
+        second: int,
+        tally: Errors,
+    ) -> None:
+        self._add(
+            session_id, "errors", (site, error_tag(kind)), second, {"count": tally.errors}, {}, tally.events
+        )
+        session = self._tallied(session_id, tally)
+        _add(session, errors_seen=tally.errors)
+        _add(self._execution(session, session_id, site, attempt, tally.first), errors_count=tally.errors)
+        row = self._group.row(
+            "error_groups",
+            session_id=session_id,
+            site_name=site,
+            fingerprint=error_fingerprint(kind, message),
+        )
+        _add(row, count=tally.errors)
+        _least(row, first_seen=tally.first)
+        _most(row, last_seen=tally.last)
+        once: dict[str, Any] = row.once  # type: ignore[assignment]
+        once.setdefault("type", kind)
+        once.setdefault("message", message[:1_000])
+        if tally.url is not None:
+            once.setdefault("url", tally.url[:1_000])
+
+    def _tallied(self, session_id: str, tally: Pages | Jobs | Errors) -> RowChange:
+        return self._session(session_id, tally.first, tally.last, tally.events, running=True)
+
+    # --- points
+
+    def _add(
+        self,
+        session_id: str | None,
+        measurement: str,
+        values: tuple[Any, ...],
+        time: int,
+        sums: Mapping[str, float],
+        most: Mapping[str, float],
+        events: int,
+    ) -> None:
+        """Add ``sums`` and maxima ``most`` to the points of ``measurement`` with the tags ``values`` (in the order of the registry)."""
+        for _, named, window, _, cells in self._places:
+            key = _key(measurement, named, time - time % window, session_id, values)
+            if key is None:
+                continue
+            cell = cells.get(key)
+            if cell is None:
+                cell = cells[key] = _Cell({**sums, **most}, {}, events, 0)
+            else:
+                fields = cell.fields
+                for name, value in sums.items():
+                    fields[name] = fields.get(name, 0) + value
+                for name, value in most.items():
+                    if name not in fields or value > fields[name]:
+                        fields[name] = value
+                cell.events += events
+            events = 0  # each is at home in one line
+
+    def _point(
+        self,
+        event: Event,
+        time: int,
+        measurement: str,
+        values: tuple[Any, ...],
+        fields: Mapping[str, Any],
+        *,
+        home: bool = True,
+    ) -> bool:
+        """Add ``fields`` (those that are not None) to the points of ``measurement``; ``home``: the event is counted there, if anywhere."""
+        folds = _FOLDS[measurement]
+        sums: dict[str, float] = {}
+        most: dict[str, float] = {}
+        gauges: dict[str, float] = {}
+        for name, value in fields.items():
+            if value is not None:
+                how = folds[name]
+                (sums if how is Fold.SUM else most if how is Fold.MAX else gauges)[name] = value
+        events = int(home)
+        if sums or most:
+            self._add(event.session_id, measurement, values, time, sums, most, events)
+            events = 0
+        if not gauges:
+            return bool(sums or most)
+        for _, named, window, rollup, cells in self._places:
+            # History's gauges are not rolled up: a mean needs all the samples of its window.
+            key = None if rollup else _key(measurement, named, time - time % window, event.session_id, values)
+            if key is None:
+                continue
+            cell = cells.get(key)
+            if cell is None:
+                cell = cells[key] = _Cell()
+            for name, value in gauges.items():
+                before = cell.latest.get(name)
+                if before is None or time >= before[0]:
+                    cell.latest[name] = (time, value)
+            cell.latest_events += events
+            events = 0
+        return True
+
+    def write(self, tenant: str, stamp: Stamp, lines: Lines) -> None:
+        """Add each point as a line."""
+        for tier, _, window, rollup, cells in self._places:
+            if not cells:
+                continue
+            texts, homes = lines.setdefault((tenant, tier), ([], []))
+            named_window = window if rollup else 0
+            for (measurement, start, *values), cell in cells.items():
+                encode = _ENCODERS[tier, measurement]
+                head = encode.head(tuple(values))
+                if cell.fields:
+                    texts.append(encode.line(head, cell.fields, stamp(start, named_window)))
+                    homes.append(cell.events)
+                if cell.latest:
+                    # Gauges and states keep the time of their own event: one point for each time that is some field's latest.
+                    by_time: dict[int, dict[str, int | float]] = {}
+                    for name, (at, value) in cell.latest.items():
+                        by_time.setdefault(at, {})[name] = value
+                    events = cell.latest_events
+                    for at, gauges in sorted(by_time.items()):
+                        texts.append(encode.line(head, gauges, at))
+                        homes.append(events)
+                        events = 0
+
+    # --- rows
+
+    def _session(
+        self, session_id: str, first: int, last: int, events: int = 1, *, running: bool
+    ) -> RowChange:
+        """The row of a session that had ``events`` from ``first`` to ``last``; ``running``: they show that it runs."""
+        row = self._group.row_at(("scrape_sessions", session_id), {"session_id": session_id})
+        row.add["events"] = row.add.get("events", 0) + events  # type: ignore[index]
+        if last > row.most.get("last_event_at", last - 1):
+            row.most["last_event_at"] = last  # type: ignore[index]
+        if running:
+            self._started(row, first)
+            states: list[Sequence[Any]] = row.states  # type: ignore[assignment]
+            for k, known in enumerate(states):
+                if known[1] == -1:
+                    if first < known[0]:
+                        states[k] = [first, -1, "running", None]
+                    break
+            else:
+                states.append([first, -1, "running", None])
+        return row
+
+    @staticmethod
+    def _started(row: RowChange, time: int) -> None:
+        if time < row.least.get("started_at", time + 1):
+            row.least["started_at"] = time  # type: ignore[index]
+
+    def _own(self, event: Event, time: int) -> RowChange:
+        """The row of the session of ``event``, which shows that it runs."""
+        return self._session(event.session_id, time, time, running=True)
+
+    def _execution(
+        self, session: RowChange, session_id: str, site: str, attempt: int | None, time: int
+    ) -> RowChange:
+        number = attempt or self._group.site(session_id, site)[0]
+        row = self._group.row_at(
+            ("site_executions", session_id, site, number),
+            {"session_id": session_id, "site_name": site, "attempt_number": number},
+        )
+        self._started(row, time)
+        _unite(session, "sites", (site,))
+        return row
+
+    # --- one for each type of event
+
+    def _opening(self, event: Event, time: int, row: RowChange) -> None:
+        value = event.value
+        _latest(
+            row,
+            time,
+            source=value.source,
+            search_term=value.search_term,
+            location=value.location,
+            max_jobs_per_site=value.max_jobs_per_site,
+            max_concurrency=value.max_concurrency,
+            schedule=value.schedule,
+        )
+        _unite(row, "sites", value.sites)
+
+    def _state(
+        self,
+        event: Event,
+        time: int,
+        rank: int,
+        status: str,
+        state: str,
+        reason: str | None,
+        source: str | None,
+    ) -> RowChange:
+        """Note that the session's status is ``status`` since ``time``."""
+        queued = state == "queued"
+        row = self._session(event.session_id, time, time, running=False)
+        if queued:
+            _least(row, queued_at=time)
+        else:
+            self._started(row, time)
+        row.states.append([time, rank, status, reason])  # type: ignore[attr-defined]
+        self._point(event, time, "session_states", (state, source), {"count": 1})
+        return row
+
+    def _session_queued(self, event: Event, time: int) -> None:
+        row = self._state(event, time, 0, "queued", "queued", None, event.value.source)
+        self._opening(event, time, row)
+
+    def _session_started(self, event: Event, time: int) -> None:
+        value = event.value
+        row = self._state(event, time, 1, "running", "running", None, value.source)
+        self._opening(event, time, row)
+        if value.pid is not None and value.host is not None:
+            group = self._group
+            group.announced.append(Announced(group.tenant, event.session_id, value.pid, value.host, time))
+
+    def _session_paused(self, event: Event, time: int) -> None:
+        self._state(event, time, 2, "paused", "paused", event.value.reason, None)
+
+    def _session_resumed(self, event: Event, time: int) -> None:
+        self._state(event, time, 3, "running", "running", event.value.reason, None)
+
+    def _session_finished(self, event: Event, time: int) -> None:
+        value = event.value
+        row = self._state(event, time, 4, value.status, value.status, value.reason, None)
+        self._group.announced.append(Announced(self._group.tenant, event.session_id))
+        _most(
+            row,
+            jobs_reported=value.jobs,
+            pages_reported=value.pages,
+            errors_reported=value.errors,
+            duration_reported=value.duration,
+        )
+
+    def _site_started(self, event: Event, time: int) -> None:
+        value = event.value
+        site = value.site
+        known = self._group.site(event.session_id, site)
+        if value.attempt > known[0]:
+            # What came before without a number of its own belongs to the attempt before.
+            self._group.settle(event.session_id, site)
+            known[0] = value.attempt
+        self._execution(self._own(event, time), event.session_id, site, value.attempt, time)
+        self._point(event, time, "site_runs", (site,), {"started": 1})
+
+    def _site_finished(self, event: Event, time: int) -> None:
+        value = event.value
+        row = self._execution(self._own(event, time), event.session_id, value.site, value.attempt, time)
+        _most(
+            row,
+            completed_at=time,
+            jobs_reported=value.jobs,
+            pages_reported=value.pages,
+            errors_reported=value.errors,
+        )
+        if value.duration is not None:
+            _least(row, started_at=time - round(value.duration * SECOND))
+        _latest(row, time, success=value.success, error_message=value.error_message)
+        self._point(
+            event,
+            time,
+            "site_runs",
+            (value.site,),
+            {
+                "succeeded" if value.success else "failed": 1,
+                "duration_sum": value.duration,
+                "duration_max": value.duration,
+            },
+        )
+
+    def _posting(self, event: Event, time: int) -> None:
+        job = event.value.job
+        site = event.value.site
+        row = self._group.row("job_postings", fingerprint=posting_fingerprint(site, job))
+        _add(row, times_seen=1)
+        _least(row, first_seen=time)
+        _most(row, last_seen=time)
+        found = {name: getattr(job, name) for name in job.__struct_fields__}
+        if job.posted_at is not None:
+            found["posted_at"] = time_of(job.posted_at)
+        _latest(
+            row,
+            time,
+            site_name=site,
+            session_id=event.session_id,
+            salary_text=found.pop("salary"),
+            **{name: value for name, value in found.items() if value != []},
+        )
+
+    def _circuit_breaker(self, event: Event, time: int) -> None:
+        value = event.value
+        row = self._execution(self._own(event, time), event.session_id, value.site, None, time)
+        known = self._group.site(event.session_id, value.site)
+        state = BREAKER_STATES[value.state]
+        before, since = known[1], known[2]
+        # A breaker nobody has heard of was closed; a report that comes late changes nothing that was counted.
+        moved = time >= since and state != (before if before is not None else BREAKER_STATES["closed"])
+        if time >= since:
+            known[1], known[2] = state, time
+        self._point(
+            event,
+            time,
+            "breakers",
+            (value.site,),
+            {
+                "state": state,
+                "failures": value.failures,
+                "successes": value.successes,
+                "transitions": 1 if moved else None,
+                "opened": 1 if moved and state == BREAKER_STATES["open"] else None,
+            },
+        )
+        _latest(row, time, circuit_breaker_state=value.state, circuit_breaker_failures=value.failures)
+
+    def _queue(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        self._point(
+            event,
+            time,
+            "queue",
+            (value.site,),
+            {"depth": value.depth, "pending": value.pending, "active_scrapers": value.active_scrapers},
+        )
+
+    def _resources(self, event: Event, time: int) -> None:
+        value = event.value
+        if not value.sampled:  # by the collector, that is: a scraper that hangs has a process, too
+            self._own(event, time)
+        self._point(
+            event,
+            time,
+            "resources",
+            (),
+            {
+                "memory_mb": value.memory_mb,
+                "cpu_percent": value.cpu_percent,
+                "threads": value.threads,
+                "open_files": value.open_files,
+            },
+        )
+        sites = self._group.sites(event.session_id)
+        if len(sites) <= _MOST_SITES_FOR_RESOURCES:
+            for site, known in sites.items():
+                _most(
+                    self._group.row(
+                        "site_executions",
+                        session_id=event.session_id,
+                        site_name=site,
+                        attempt_number=known[0],
+                    ),
+                    memory_usage_mb=value.memory_mb,
+                    cpu_usage_percent=value.cpu_percent,
+                )
+
+    def _proxy(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        latency = value.latency
+        self._point(
+            event,
+            time,
+            "proxies",
+            (value.provider, value.proxy),
+            {
+                "requests": value.requests,
+                "failures": value.failures,
+                "bans": value.bans,
+                "bytes": value.bytes,
+                "cost": value.cost,
+                "latency_sum": None if latency is None else latency * value.requests,
+                "latency_count": None if latency is None else value.requests,
+                "latency_max": latency,
+            },
+        )
+
+    def _data_quality(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        self._point(
+            event,
+            time,
+            "data_quality",
+            (value.site,),
+            {"items": value.items, "valid": value.valid, "duplicates": value.duplicates},
+        )
+        for name, share in value.field_coverage.items():
+            self._point(
+                event,
+                time,
+                "field_coverage",
+                (value.site, name),
+                {"items": value.items, "covered": share * value.items},
+                home=False,
+            )
+
+    def _cost(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        self._point(event, time, "costs", (value.site, value.kind, value.currency), {"amount": value.amount})
+
+    def _progress(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        self._point(event, time, "progress", (value.site,), {"done": value.done, "total": value.total})
+
+    def _custom(self, event: Event, time: int) -> None:
+        self._own(event, time)
+        value = event.value
+        labels = ",".join(f"{name}={found}" for name, found in sorted(value.labels.items()))
+        figure = value.value
+        self._point(
+            event,
+            time,
+            "custom",
+            (value.name, value.unit, labels),
+            {"value": figure, "value_sum": figure, "value_count": 1, "value_max": figure},
+        )
+
+    def _host(self, event: Event, time: int) -> None:
+        value = event.value
+        host = value.host
+        self._figures(event, time)
+        for number, percent in enumerate(value.cores):
+            self._point(event, time, "host_cores", (host, str(number)), {"cpu_percent": percent}, home=False)
+        for disk in value.disks:
+            figures = {"total": disk.total, "used": disk.used, "percent": disk.percent}
+            self._point(event, time, "host_disks", (host, disk.mount), figures, home=False)
+        for interface in value.interfaces:
+            figures = {"sent_bytes": interface.sent_bytes, "received_bytes": interface.received_bytes}
+            self._point(event, time, "host_network", (host, interface.name), figures, home=False)
+        for each in value.processes:
+            figures = {
+                "count": each.count,
+                "cpu_percent": each.cpu_percent,
+                "memory": each.memory,
+                "threads": each.threads,
+                "open_files": each.open_files,
+            }
+            self._point(event, time, "host_processes", (host, each.process), figures, home=False)
+
+    def _figures(self, event: Event, time: int) -> None:
+        """What is named as its measurement's tags and fields are, such as scrapewatch's reports of itself."""
+        value = event.value
+        measurement = MEASUREMENTS[METRIC_OF[type(event)]]
+        self._point(
+            event,
+            time,
+            measurement.name,
+            tuple(getattr(value, tag.name) for tag in measurement.tags),
+            {field.name: getattr(value, field.name, None) for field in measurement.fields},
+        )
+
+    def _service_check(self, event: Event, time: int) -> None:
+        value = event.value
+        self._point(
+            event,
+            time,
+            "service_checks",
+            (value.service,),
+            {
+                "checks": 1,
+                "up": int(value.up),
+                "response_time_sum": value.response_time,
+                "response_time_max": value.response_time,
+            },
+        )
+
+
+def _key(
+    measurement: str, tier: Tier, start: int, session_id: str | None, values: tuple[Any, ...]
+) -> tuple[Any, ...] | None:
+    """The key of a point: its series and where its window starts; None where the measurement has no points.
+
+    Values are as they can be stored: two that a tag cannot tell apart are one series.
+    """
+    if tier not in _TIERS[measurement]:
+        return None
+    stored = [_tag_value(value) if value is not None else "" for value in values]
+    if tier is Tier.SESSIONS:
+        return (measurement, start, _tag_value(session_id or ""), *stored)
+    return (measurement, start, *stored)
+
+
+_EDGES: Final = histogram.EDGES
+_TIERS: Final = {measurement.name: frozenset(measurement.tiers) for measurement in MEASUREMENTS.values()}
+_ENCODERS: Final = {
+    (tier, measurement.name): encoder(measurement.name, tier)
+    for tier in Tier
+    for measurement in MEASUREMENTS.values()
+    if fields_in(measurement, tier)
+}
+_TALLIED: Final = {
+    "page_processed": Share._page,
+    "job_scraped": Share._job,
+    "error_occurred": Share._error,
+}
+_HANDLERS: Final[Mapping[type, Callable[[Share, Event, int], None]]] = {
+    struct: _TALLIED[metric] if metric in _TALLIED else getattr(Share, f"_{metric}", Share._figures)
+    for metric, struct in STRUCTS.items()
+}
+
+
+def _add(row: RowChange, **columns: float | None) -> None:
+    add: dict[str, float] = row.add  # type: ignore[assignment]
+    for name, value in columns.items():
+        if value is not None:
+            add[name] = add.get(name, 0) + value
+
+
+def _least(row: RowChange, **columns: int | None) -> None:
+    least: dict[str, int] = row.least  # type: ignore[assignment]
+    for name, value in columns.items():
+        if value is not None:
+            least[name] = min(least.get(name, value), value)
+
+
+def _most(row: RowChange, **columns: float | None) -> None:
+    most: dict[str, float] = row.most  # type: ignore[assignment]
+    for name, value in columns.items():
+        if value is not None:
+            most[name] = max(most.get(name, value), value)
+
+
+def _latest(row: RowChange, time: int, **columns: Any) -> None:
+    latest: dict[str, Any] = row.latest  # type: ignore[assignment]
+    for name, value in columns.items():
+        if value is not None and (name not in latest or time >= latest[name][0]):
+            latest[name] = [time, value]
+
+
+def _unite(row: RowChange, column: str, names: Iterable[str]) -> None:
+    union: dict[str, Any] = row.union  # type: ignore[assignment]
+    known = union.setdefault(column, [])
+    known.extend(name for name in names if name not in known)
