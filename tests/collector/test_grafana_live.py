@@ -11,15 +11,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from line_protocol_parser import parse_line
 from pydantic import SecretStr
 
 from collector import grafana_live
+from collector.fold import fold
 from collector.grafana_live import MOST_SESSION_LINES, GrafanaLive, Second, build
+from scrapewatch import histogram
 from scrapewatch.live import MemoryHub, Message
-from scrapewatch.measurements import MEASUREMENTS, SITE
+from scrapewatch.measurements import MEASUREMENTS, SITE, Fold, Tier
 from scrapewatch.settings import Settings
 from scrapewatch.time import MINUTE, now_ns
+from tests.collector.events import NOW as STORED_NOW
+from tests.collector.events import counted, points, request
 
 NOW = 1_795_000_000_000_000_000
 
@@ -206,6 +212,42 @@ def test_a_session_that_is_left_out_is_not_told_as_silent(monkeypatch: pytest.Mo
     second.add([message("job_scraped", "a", at=NOW), message("job_scraped", "b", at=NOW, count=5)], NOW)
     found = parsed(second.lines(NOW, before)[0])
     assert [line["tags"].get("session_id") for line in found] == [None, "b"]
+
+
+Totals = dict[tuple[str, frozenset[tuple[str, str]]], dict[str, float]]
+
+
+def stored(events: Sequence[dict[str, Any]], tier: Tier, prefix: str = "") -> Totals:
+    """What the fold stores of ``events``, all seconds of a series added up, but for the histogram."""
+    totals: Totals = defaultdict(lambda: defaultdict(float))
+    for point in points(fold([request(events)], {}, collector_no=1, number=1), tier):
+        total = totals[prefix + point.measurement, frozenset(point.tags.items())]
+        for name, value in point.fields.items():
+            assert not isinstance(value, str)
+            if MEASUREMENTS[point.measurement].field(name).fold is Fold.MAX:
+                total[name] = max(total[name], value)
+            elif name not in histogram.FIELDS:
+                total[name] += value
+    return totals
+
+
+@given(st.lists(counted, max_size=30))
+def test_live_lines_say_what_is_stored(events: list[dict[str, Any]]) -> None:
+    events = [{**event, "time": STORED_NOW - k * 10**9} for k, event in enumerate(events)]
+    second = Second()
+    second.add([{"tenant": "default", **event} for event in events], STORED_NOW)
+    lines, _ = second.lines(STORED_NOW)
+    live = {
+        (line["measurement"], frozenset(line["tags"].items())): line["fields"]
+        for line in parsed(lines)
+        if line["measurement"] != "response_times"
+    }
+    expected = {**stored(events, Tier.FLEET), **stored(events, Tier.SESSIONS, "session_")}
+    assert live.keys() == expected.keys()
+    for series, fields in expected.items():
+        for name, value in live[series].items():
+            assert value == pytest.approx(fields.get(name, 0), rel=1e-9), (series, name)
+        assert fields.keys() <= live[series].keys()
 
 
 # --- the way to Grafana
