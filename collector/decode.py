@@ -275,8 +275,8 @@ def unpack(packed: bytes) -> tuple[list[int], list[Event]]:
 
 
 def as_message(tenant: str, event: Event, time: int) -> dict[str, Any]:
-    """``event`` as the live hub publishes it: plain values, without what is not known."""
-    value = msgspec.to_builtins(msgspec.structs.asdict(event.value), builtin_types=(datetime,))
+    """``event`` as the live hub publishes it: JSON values (``time`` in ns, moments as RFC 3339), without what is not known."""
+    value = msgspec.to_builtins(msgspec.structs.asdict(event.value))
     return {
         "tenant": tenant,
         "session_id": event.session_id,
