@@ -40,8 +40,8 @@ _JSON: dict[str, Any] = {
 }
 
 
-def make_engine(url: str) -> Engine:
-    """An engine on SQLite or PostgreSQL (always by psycopg 3); nothing connects before it is used.
+def make_engine(url: str, *, connections: int = 10) -> Engine:
+    """An engine on SQLite or PostgreSQL (always by psycopg 3) that keeps so many connections; nothing connects before it is used.
 
     Raises:
         ConfigurationError: ``url`` is none that the records can be kept at.
@@ -59,7 +59,7 @@ def make_engine(url: str) -> Engine:
             engine = create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 pool_pre_ping=True,
-                pool_size=10,
+                pool_size=connections,
                 max_overflow=10,
                 pool_timeout=CONNECT_SECONDS,
                 # Without prepared statements a pooler may sit between (they would outlive its transactions).
@@ -78,7 +78,12 @@ def make_engine(url: str) -> Engine:
         Path(str(parsed.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
         try:
             engine = create_engine(
-                parsed, connect_args={} if "timeout" in parsed.query else {"timeout": BUSY_SECONDS}, **_JSON
+                parsed,
+                connect_args={} if "timeout" in parsed.query else {"timeout": BUSY_SECONDS},
+                pool_size=connections,
+                max_overflow=0,
+                pool_timeout=BUSY_SECONDS,
+                **_JSON,
             )
         except NoSuchModuleError as error:
             raise ConfigurationError(f"DATABASE_URL: {error}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import compress
 from operator import itemgetter, ne
@@ -26,17 +27,22 @@ Before = tuple[Any, ...]
 """A row as it was found: its values in the order of :attr:`Rows.names`."""
 
 
+@dataclass(slots=True)
+class Known:
+    """A row: as it is in the database (None: it is not there), and as it shall be."""
+
+    before: Before | None
+    row: Row
+
+
 @cache
-def rows_of(dialect: str, table: Table, key: tuple[str, ...]) -> Rows:
+def rows_in(dialect: str, table: Table, key: tuple[str, ...]) -> Rows:
     """The rows of ``table`` in a database of ``dialect``; ``key`` names the columns that tell those of a tenant apart."""
     return PostgresRows(table, key) if dialect == "postgresql" else SqliteRows(table, key)
 
 
 class Rows:
     """The rows of one table. Raises what SQLAlchemy raises."""
-
-    alone: bool
-    """Whether a writing transaction has the database to itself, so that nothing needs to be locked."""
 
     def __init__(self, table: Table, key: tuple[str, ...]) -> None:
         self.table = table
@@ -45,8 +51,9 @@ class Rows:
         self._first = _quoted(key[0])
         self._last = _quoted(key[-1])
         self._key = tuple(map(_quoted, ("tenant", *key)))
+        self._named = key
         self._key_of = itemgetter(*(self.names.index(name) for name in ("tenant", *key)))
-        self._types = {column.name: column for column in table.columns}
+        self._columns = {column.name: column for column in table.columns}
 
     def find(
         self, db: Connection, keys: Collection[Key], *, lock: bool = False, all_parts: bool = False
@@ -69,31 +76,59 @@ class Rows:
         """A row as it was found, to be changed."""
         return dict(zip(self.names, before, strict=True))
 
-    def missing(self, db: Connection, keys: Collection[Key]) -> list[Key]:
-        """Those of ``keys``, all of which have two parts, that no row has; sorted."""
-        found: list[Key] = []
+    def make(self, db: Connection, keys: Collection[Key], first: Mapping[str, Any]) -> None:
+        """Add a row with the values of ``first`` for each of ``keys``, all of which have two parts, that no row has."""
+        missing: list[Key] = []
         for tenant, of_tenant in _by_tenant(keys).items():
             values = (self._list([key[1] for key in of_tenant]), tenant)
-            found += [
+            missing += [
                 (tenant, row[0]) for row in db.exec_driver_sql(self._select_missing(), values).fetchall()
             ]
-        return sorted(found)
+        # In the order of their keys, so that two flushes that make the same ones cannot wait for each other.
+        self._insert(
+            db,
+            [{**dict(zip(("tenant", *self._named), key, strict=True)), **first} for key in sorted(missing)],
+        )
 
-    def insert(self, db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def lock(self, db: Connection, keys: Collection[Key]) -> Mapping[Key, Any]:
+        """Lock the rows under ``keys`` that are there; a version of each, which is another one once somebody else wrote to it."""
+        raise NotImplementedError
+
+    def own_version(self, db: Connection) -> Any:
+        """The version of what this transaction writes; None where it has that of before."""
+        raise NotImplementedError
+
+    def touch(self, db: Connection, ids: Sequence[int]) -> None:
+        """Give the rows of ``ids`` a new version, though nothing in them changes."""
+        raise NotImplementedError
+
+    def save(self, db: Connection, rows: Mapping[Key, Known]) -> list[Key]:
+        """Add the rows that are not there, and write what is different in the others; the keys of all these."""
+        new: list[Row] = []
+        changed: defaultdict[tuple[str, ...], list[Row]] = defaultdict(list)
+        written = []
+        for key, known in rows.items():
+            row = known.row
+            if known.before is None:
+                new.append(row)
+            else:
+                after = tuple(row.values())
+                if after == known.before:
+                    continue
+                changed[tuple(compress(self.names, map(ne, known.before, after)))].append(row)
+                known.before = after
+            written.append(key)
+        self._insert(db, new)
+        self._update(db, changed)
+        return written
+
+    def _insert(self, db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add ``rows``, which all have the same columns, unless they are there."""
         raise NotImplementedError
 
-    def update(self, db: Connection, pairs: Iterable[tuple[Before, Row]]) -> None:
-        """Write what is different in the second of each pair, which has all columns in their order."""
+    def _update(self, db: Connection, changed: Mapping[tuple[str, ...], list[Row]]) -> None:
+        """Write the named columns of each row."""
         raise NotImplementedError
-
-    def _changes(self, pairs: Iterable[tuple[Before, Row]]) -> dict[tuple[str, ...], list[Row]]:
-        """The rows that changed, by the names of the columns that did."""
-        changed: defaultdict[tuple[str, ...], list[Row]] = defaultdict(list)
-        for before, row in pairs:
-            if names := tuple(compress(self.names, map(ne, before, row.values()))):
-                changed[names].append(row)
-        return changed
 
     def _list(self, texts: list[str]) -> Any:
         raise NotImplementedError
@@ -108,24 +143,31 @@ class Rows:
 class SqliteRows(Rows):
     """Rows in SQLite: a statement for all rows in which the same columns changed, so that an index is only written where it must be."""
 
-    alone = True
+    def lock(self, db: Connection, keys: Collection[Key]) -> Mapping[Key, Any]:
+        """See :meth:`Rows.lock`: a writing transaction has the database to itself, and knows whether another connection wrote."""
+        version = db.exec_driver_sql("PRAGMA data_version").scalar()
+        return dict.fromkeys(keys, version)
 
-    def insert(self, db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """See :meth:`Rows.insert`."""
+    def own_version(self, db: Connection) -> Any:
+        """See :meth:`Rows.own_version`."""
+        return None
+
+    def touch(self, db: Connection, ids: Sequence[int]) -> None:
+        """See :meth:`Rows.touch`: whatever a connection writes is news to the others."""
+
+    def _insert(self, db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
             names = tuple(rows[0])
             columns, marks = ", ".join(map(_quoted, names)), ", ".join("?" * len(names))
             statement = f"INSERT INTO {self._name} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
             db.exec_driver_sql(statement, [tuple(row.values()) for row in rows])
 
-    def update(self, db: Connection, pairs: Iterable[tuple[Before, Row]]) -> None:
-        """See :meth:`Rows.update`."""
-        for names, rows in self._changes(pairs).items():
-            values = itemgetter(*names, "id")
-            db.exec_driver_sql(self._update(names), list(map(values, rows)))
+    def _update(self, db: Connection, changed: Mapping[tuple[str, ...], list[Row]]) -> None:
+        for names, rows in changed.items():
+            db.exec_driver_sql(self._statement(names), list(map(itemgetter(*names, "id"), rows)))
 
     @cache  # noqa: B019  # tables are few and live as long as the process
-    def _update(self, names: tuple[str, ...]) -> str:
+    def _statement(self, names: tuple[str, ...]) -> str:
         sets = ", ".join(f"{_quoted(name)} = ?" for name in names)
         return f"UPDATE {self._name} SET {sets} WHERE id = ?"  # noqa: S608
 
@@ -150,38 +192,55 @@ class SqliteRows(Rows):
 class PostgresRows(Rows):
     """Rows in PostgreSQL, where other collectors may write beside this one."""
 
-    alone = False
+    def lock(self, db: Connection, keys: Collection[Key]) -> Mapping[Key, Any]:
+        """See :meth:`Rows.lock`: the version is the number of the transaction that wrote last."""
+        statement = (
+            f"SELECT {self._first}, xmin::text::bigint FROM {self._name} WHERE tenant = %s"  # noqa: S608
+            f" AND {self._first} = ANY(%s::varchar[]) ORDER BY {', '.join(self._key)} FOR UPDATE"
+        )
+        found: dict[Key, Any] = {}
+        for tenant, of_tenant in _by_tenant(keys).items():
+            result = db.exec_driver_sql(statement, (tenant, self._list([key[1] for key in of_tenant])))
+            found |= {(tenant, name): version for name, version in result.fetchall()}
+        return found
 
-    def insert(self, db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """See :meth:`Rows.insert`."""
+    def own_version(self, db: Connection) -> Any:
+        """See :meth:`Rows.own_version`."""
+        return db.exec_driver_sql("SELECT mod(txid_current(), 4294967296)").scalar()
+
+    def touch(self, db: Connection, ids: Sequence[int]) -> None:
+        """See :meth:`Rows.touch`."""
+        if ids:
+            statement = f"UPDATE {self._name} SET tenant = tenant WHERE id = ANY(%s::bigint[])"  # noqa: S608
+            db.exec_driver_sql(statement, (list(ids),))
+
+    def _insert(self, db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
-            db.exec_driver_sql(self._insert(tuple(rows[0])), (as_text(rows),))
+            db.exec_driver_sql(self._insertion(tuple(rows[0])), (as_text(rows),))
 
-    def update(self, db: Connection, pairs: Iterable[tuple[Before, Row]]) -> None:
-        """See :meth:`Rows.update`."""
-        changed = self._changes(pairs)
+    def _update(self, db: Connection, changed: Mapping[tuple[str, ...], list[Row]]) -> None:
         if changed:
             # One statement for all of them, with the columns that changed in any.
             names = tuple(sorted({name for each in changed for name in each}))
             rows = [{name: row[name] for name in ("id", *names)} for each in changed.values() for row in each]
-            db.exec_driver_sql(self._update(names), (as_text(rows),))
+            db.exec_driver_sql(self._statement(names), (as_text(rows),))
 
     @cache  # noqa: B019
-    def _insert(self, names: tuple[str, ...]) -> str:
+    def _insertion(self, names: tuple[str, ...]) -> str:
         columns = ", ".join(map(_quoted, names))
-        values = ", ".join(_written(self._types[name]) for name in names)
+        values = ", ".join(_written(self._columns[name]) for name in names)
         return (
             f"INSERT INTO {self._name} ({columns}) SELECT {values}{self._given(names)} ON CONFLICT DO NOTHING"
         )
 
     @cache  # noqa: B019
-    def _update(self, names: tuple[str, ...]) -> str:
-        sets = ", ".join(f"{_quoted(name)} = {_written(self._types[name])}" for name in names)
+    def _statement(self, names: tuple[str, ...]) -> str:
+        sets = ", ".join(f"{_quoted(name)} = {_written(self._columns[name])}" for name in names)
         given = self._given(("id", *names))
         return f"UPDATE {self._name} SET {sets}{given} WHERE {self._name}.id = given.id"  # noqa: S608
 
     def _given(self, names: tuple[str, ...]) -> str:
-        columns = ", ".join(f"{_quoted(name)} {_carried(self._types[name])}" for name in names)
+        columns = ", ".join(f"{_quoted(name)} {_carried(self._columns[name])}" for name in names)
         return f" FROM json_to_recordset(%s::json) AS given ({columns})"
 
     def _list(self, texts: list[str]) -> Any:
@@ -191,7 +250,7 @@ class PostgresRows(Rows):
     def _select(self, lock: bool, all_parts: bool) -> str:
         last = f" AND {self._last} = ANY(%s::varchar[])" if all_parts else ""
         return (
-            f"SELECT {', '.join(_read(self._types[name]) for name in self.names)} FROM {self._name}"  # noqa: S608
+            f"SELECT {', '.join(_read(self._columns[name]) for name in self.names)} FROM {self._name}"  # noqa: S608
             f" WHERE tenant = %s AND {self._first} = ANY(%s::varchar[]){last}"
             f" ORDER BY {', '.join(self._key)}{' FOR UPDATE' if lock else ''}"
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from threading import Lock
 from typing import Any
 
 import structlog
@@ -32,7 +33,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from records import migrate
 from records.engine import make_engine, reading, writing
-from records.merge import TERMINAL, Row, as_text, blank, clean, key_of, merge, moment
+from records.known import KnownSession, KnownSessions, rows_of
+from records.merge import TERMINAL, as_text, blank, clean, key_of, merge, moment
 from records.models import (
     AppliedSource,
     Base,
@@ -44,7 +46,7 @@ from records.models import (
     ScrapeSession,
     SiteExecution,
 )
-from records.rows import Before, Key, Rows, rows_of
+from records.rows import Key, Known, Rows, rows_in
 from records.settle import heard_from, settle_execution, settle_session
 from scrapewatch.measurements import KEEPING, Tier
 from scrapewatch.ports import DirtyWindow, RecordChanges, RowChange
@@ -96,6 +98,12 @@ class SqlRecords:
 
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
+        # All that is written to a file of SQLite goes over one connection, which so knows when another process wrote.
+        self._writer = (
+            make_engine(url, connections=1) if self.engine.dialect.name == "sqlite" else self.engine
+        )
+        self._known = KnownSessions()
+        self._knowing = Lock()
 
     def lease_collector(self, spool_id: str) -> int:
         """The number (0–98) of the collector that owns the spool ``spool_id``: the same one at every call.
@@ -105,7 +113,7 @@ class SqlRecords:
             StoreUnavailable: the database does not answer.
         """
         now = now_ns()
-        with writing(self.engine) as db:
+        with writing(self._writer) as db:
             _lock(db, "collectors")
             query = select(_COLLECTORS.c.number, _COLLECTORS.c.spool_id, _COLLECTORS.c.last_seen)
             known: dict[int, tuple[str | None, int]] = {
@@ -140,15 +148,20 @@ class SqlRecords:
         Raises:
             StoreUnavailable: the database does not answer; nothing was applied.
         """
-        with writing(self.engine) as db:
-            if not _advance(db, collector_no, number):
-                return False
-            touched = _Touched()
-            for change in _not_applied(db, changes):
-                touched.add(change)
-            _apply_to_sessions(db, touched)
-            _apply_to_postings(db, touched.rows[_POSTINGS])
-            return True
+        with self._knowing:
+            try:
+                with writing(self._writer) as db:
+                    if not _advance(db, collector_no, number):
+                        return False
+                    touched = _Touched()
+                    for change in _not_applied(db, changes):
+                        touched.add(change)
+                    _apply_to_sessions(db, touched, self._known)
+                    _apply_to_postings(db, touched.rows[_POSTINGS])
+                    return True
+            except BaseException:
+                self._known.forget_all()
+                raise
 
     def source_applied(self, tenant: str, source: str) -> bool:
         """Whether history under the key ``source`` was applied.
@@ -175,7 +188,7 @@ class SqlRecords:
             for start in starts
         }
         if windows:
-            with writing(self.engine) as db:
+            with writing(self._writer) as db:
                 # A mark that never was before, so that one seen earlier cannot clear it.
                 _mark_windows(db, windows, now_ns())
 
@@ -209,7 +222,7 @@ class SqlRecords:
         Raises:
             StoreUnavailable: the database does not answer.
         """
-        with writing(self.engine) as db:
+        with writing(self._writer) as db:
             db.execute(
                 delete(_WINDOWS).where(
                     _WINDOWS.c.tenant == window.tenant,
@@ -225,7 +238,7 @@ class SqlRecords:
         Raises:
             StoreUnavailable: the database does not answer.
         """
-        with writing(self.engine) as db:
+        with writing(self._writer) as db:
             # One clock for all: the database's, where several machines share it.
             now: ColumnElement[int] = literal(now_ns(), BigInteger)
             if db.dialect.name == "postgresql":
@@ -273,26 +286,31 @@ class SqlRecords:
         )
         changed: list[str] = []
         while True:
-            with writing(self.engine) as db:
+            with self._knowing, writing(self._writer) as db:
+                self._known.forget_all()
                 sessions, executions = _rows(db, _SESSIONS), _rows(db, _EXECUTIONS)
-                found = sessions.find(db, [tuple(row) for row in db.execute(silent)])
-                after = {key: sessions.row(before) for key, before in found.items()}
-                for row in after.values():
+                found = {
+                    key: KnownSession(before, sessions.row(before))
+                    for key, before in sessions.find(db, [tuple(row) for row in db.execute(silent)]).items()
+                }
+                for key, before in executions.find(db, found).items():
+                    found[key[:2]].executions[key] = Known(before, executions.row(before))
+                for known in found.values():
+                    row = known.row
                     row["stalled_at"] = moment(now)
                     if row["last_event_at"] <= moment(to_ns(abandoned_before)):
                         row["closed_by"] = "watch"
                         row["status_reason"] = f"no event for {_length(abandon_after)}"
-                below = executions.find(db, found)
-                _settle(db, after, {key: executions.row(row) for key, row in below.items()})
-                sessions.update(db, [(found[key], row) for key, row in after.items()])
-            changed += [session_id for _, session_id in sorted(after)]
-            if len(after) < WATCHED_AT_ONCE:
+                _settle(db, found)
+                sessions.save(db, found)
+            changed += [session_id for _, session_id in sorted(found)]
+            if len(found) < WATCHED_AT_ONCE:
                 return changed
 
     def ready(self) -> str | None:
         """None when the records can be written to, or else what is wrong and what to do."""
         try:
-            with writing(self.engine) as db:
+            with writing(self._writer) as db:
                 found, needed = migrate.current(db), migrate.newest()
                 if found != needed:
                     return (
@@ -307,6 +325,7 @@ class SqlRecords:
 
     def close(self) -> None:
         """Let go of connections."""
+        self._writer.dispose()
         self.engine.dispose()
 
 
@@ -370,84 +389,69 @@ def _source_key(source: str) -> str:
     return text if len(text) <= 400 else f"{text[:400]} {sha256(text.encode()).hexdigest()}"
 
 
-def _apply_to_sessions(db: Connection, touched: _Touched) -> None:
+def _apply_to_sessions(db: Connection, touched: _Touched, known: KnownSessions) -> None:
+    sessions, executions, errors = (_rows(db, table) for table in (_SESSIONS, _EXECUTIONS, _ERRORS))
     made = {"begun_at": moment(now_ns()), "status": "running"}
-    sessions = _rows(db, _SESSIONS)
-    before = _claim(db, _SESSIONS, touched.rows[_SESSIONS], made)
-    after = {key: sessions.row(row) for key, row in before.items()}
+    claimed = known.claim(db, sessions, executions, touched.rows[_SESSIONS], made)
     for key, changes in touched.rows[_SESSIONS].items():
-        row = after[key]
+        row = claimed[key].row
         last = row["last_event_at"]
         for change in changes:
             merge(_SESSIONS, row, change)
         if row["last_event_at"] != last:
             heard_from(row)
-    executions = _apply_below(
-        db, _EXECUTIONS, touched.rows[_EXECUTIONS], _rows(db, _EXECUTIONS).find(db, before)
+    below: dict[Key, Known] = {}
+    for key, changes in touched.rows[_EXECUTIONS].items():
+        of_session = claimed[key[:2]].executions
+        below[key] = of_session[key] = _merged(_EXECUTIONS, key, of_session.get(key), changes)
+        settle_execution(below[key].row)
+    written = executions.save(db, below)
+    groups = {
+        key: Known(row, errors.row(row))
+        for key, row in errors.find(db, touched.rows[_ERRORS], all_parts=True).items()
+    }
+    errors.save(
+        db,
+        {
+            key: _merged(_ERRORS, key, groups.get(key), changes)
+            for key, changes in touched.rows[_ERRORS].items()
+        },
     )
-    errors = touched.rows[_ERRORS]
-    _apply_below(db, _ERRORS, errors, _rows(db, _ERRORS).find(db, errors, all_parts=True))
-    _settle(db, after, executions)
-    sessions.update(db, [(before[key], row) for key, row in after.items()])
+    _settle(db, claimed)
+    changed = set(sessions.save(db, claimed))
+    quiet = {key[:2] for key in written} - changed
+    sessions.touch(db, [claimed[key].row["id"] for key in quiet])
+    version = sessions.own_version(db)
+    if version is not None:
+        for key in changed | quiet:
+            claimed[key].version = version
+    known.keep(claimed)
 
 
-def _apply_below(
-    db: Connection, table: Table, touched: Mapping[Key, list[RowChange]], found: Mapping[Key, Before]
-) -> dict[Key, Row]:
-    """Apply changes to rows that belong to sessions whose rows are locked, so that nobody else can add any; returns them and the others."""
-    names = ("tenant", *_KEYS[table])
-    rows = _rows(db, table)
-    after = {key: rows.row(row) for key, row in found.items()}
-    for key, changes in touched.items():
-        row = after.get(key)
-        if row is None:
-            row = after[key] = blank(table) | dict(zip(names, key, strict=True))
-        for change in changes:
-            merge(table, row, change)
-        if table is _EXECUTIONS:
-            settle_execution(row)
-    rows.insert(db, [after[key] for key in touched if key not in found])
-    rows.update(db, [(found[key], after[key]) for key in touched if key in found])
-    return after
+def _merged(table: Table, key: Key, known: Known | None, changes: Iterable[RowChange]) -> Known:
+    """``known``, or else a new row under ``key``, after ``changes``."""
+    if known is None:
+        known = Known(None, blank(table) | dict(zip(("tenant", *_KEYS[table]), key, strict=True)))
+    for change in changes:
+        merge(table, known.row, change)
+    return known
 
 
 def _apply_to_postings(db: Connection, touched: Mapping[Key, list[RowChange]]) -> None:
     postings = _rows(db, _POSTINGS)
-    before = _claim(db, _POSTINGS, touched, {})
-    pairs = []
-    for key, found in before.items():
-        row = postings.row(found)
-        for change in touched[key]:
-            merge(_POSTINGS, row, change)
-        pairs.append((found, row))
-    postings.update(db, pairs)
-
-
-def _claim(
-    db: Connection, table: Table, keys: Collection[Key], first: Mapping[str, Any]
-) -> dict[Key, Before]:
-    """The rows under ``keys``, locked; those that were not there are made, with the values of ``first``."""
-    rows, names = _rows(db, table), ("tenant", *_KEYS[table])
-
-    def make(missing: Iterable[Key]) -> None:
-        rows.insert(db, [{**dict(zip(names, key, strict=True)), **first} for key in missing])
-
-    if rows.alone:
-        found = rows.find(db, keys)
-        if missing := sorted(keys - found.keys()):
-            make(missing)
-            found |= rows.find(db, missing)
-    else:
-        # All are there before the first is locked: so each flush locks them in one order.
-        make(rows.missing(db, keys))
-        found = rows.find(db, keys, lock=True)
-    if len(found) < len(keys):
+    postings.make(db, touched, {})
+    found = postings.find(db, touched, lock=True)
+    if len(found) < len(touched):
         raise StoreUnavailable("a record was deleted while it was written to", retry_after=0.1)
-    return found
+    rows = {
+        key: _merged(_POSTINGS, key, Known(before, postings.row(before)), touched[key])
+        for key, before in found.items()
+    }
+    postings.save(db, rows)
 
 
 def _rows(db: Connection, table: Table) -> Rows:
-    return rows_of(db.dialect.name, table, _KEYS[table])
+    return rows_in(db.dialect.name, table, _KEYS[table])
 
 
 def _one_of(db: Connection, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
@@ -463,19 +467,16 @@ def _list(db: Connection, texts: Iterable[str]) -> Any:
     return names if db.dialect.name == "postgresql" else as_text(names)
 
 
-def _settle(db: Connection, sessions: Mapping[Key, Row], executions: Mapping[Key, Row]) -> None:
-    """Set the derived columns of ``sessions``, whose rows are locked and which have ``executions``."""
-    of_session: dict[Key, list[Row]] = {key: [] for key in sessions}
-    for key, row in executions.items():
-        of_session[key[:2]].append(row)
+def _settle(db: Connection, sessions: Mapping[Key, KnownSession]) -> None:
+    """Set the derived columns of ``sessions``, whose rows are locked."""
     judged = [
         key
-        for key, row in sessions.items()
-        if row["closed_by"] or row["stalled_at"] or row["status_rank"] == TERMINAL
+        for key, known in sessions.items()
+        if known.row["closed_by"] or known.row["stalled_at"] or known.row["status_rank"] == TERMINAL
     ]
     errors = _errors_by_type(db, judged) if judged else {}
-    for key, session in sessions.items():
-        settle_session(session, of_session[key], errors.get(key))
+    for key, known in sessions.items():
+        settle_session(known.row, rows_of(known), errors.get(key))
 
 
 def _errors_by_type(db: Connection, sessions: Iterable[Key]) -> dict[Key, dict[tuple[str, str], int]]:
