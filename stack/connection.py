@@ -195,16 +195,16 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, detail: str) -> None:
         """Say why the connection ends, where nothing else is being said, and end it."""
-        answering = self._answering
-        if answering is not None and not (answering.response_complete or answering is self._arriving):
-            # An earlier request is whole: it gets its answer.
-            answering.keep_alive = False
-            self.flow.pause_reading()
-            return
-        if answering is None or answering.response_complete or not answering.response_started:
+        exchange = self._answering
+        if exchange is not None and not exchange.response_complete:
+            if not (self._in_body and exchange is self._arriving):
+                # That request is whole: it gets its answer.
+                exchange.keep_alive = False
+                self.flow.pause_reading()
+                return
+            exchange.disconnect()
+        if exchange is None or exchange.response_complete or not exchange.response_started:
             self.transport.write(_last_words(status, detail))
-        if answering is not None:
-            answering.disconnect()
         self.transport.close()
 
     # --- the clock
