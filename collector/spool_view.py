@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +121,17 @@ def wanted_letters(connection: sqlite3.Connection, limit: int) -> list[DeadLette
         "ORDER BY id LIMIT ?",
         (limit,),
     )
+
+
+def letters_of(connection: sqlite3.Connection, ids: Collection[int]) -> list[DeadLetter]:
+    """Those of the dead letters ``ids`` that are there still, oldest first."""
+    return [
+        letter
+        for letter in _letters(
+            connection, "WHERE id BETWEEN ? AND ? ORDER BY id", (min(ids, default=0), max(ids, default=0))
+        )
+        if letter.id in ids
+    ]
 
 
 def want_letters(connection: sqlite3.Connection, ids: Sequence[int] | None) -> int:

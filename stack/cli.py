@@ -1,4 +1,4 @@
-"""The command ``scrapewatch`` where the servers are: ``up``, ``collector``, ``api``, ``demo``, ``import``, ``send``."""
+"""The command ``scrapewatch`` where the servers are: ``up``, ``collector``, ``api``, ``demo``, ``import``, ``send``, ``spool``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 import urllib3
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn
 
 import scrapewatch.command
 from scrapewatch import __version__, settings
@@ -32,9 +24,8 @@ from scrapewatch.settings import Settings
 from stack.logs import set_up_logs
 from stack.scrapy_log import importing
 from stack.serve import API, COLLECTOR, Server, run_async, serving, url_of
-
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+from stack.spool_cli import spool_commands
+from stack.terminal import INTERRUPTED, DataOption, bar, err, out, plain
 
 commands = typer.Typer(
     name="scrapewatch",
@@ -45,17 +36,12 @@ commands = typer.Typer(
 )
 imports = typer.Typer(help="Bring history in.", no_args_is_help=True)
 commands.add_typer(imports, name="import")
+commands.add_typer(spool_commands, name="spool")
 
 HostOption = Annotated[str | None, typer.Option("--host", help="Address to bind to.")]
 PortOption = Annotated[int | None, typer.Option("--port", help="Port to bind to.")]
-DataOption = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the spool and the embedded stores.")
-]
 
 DEMO_SEED: Final = 20_260_105
-
-INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C where it ends something before its end."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,15 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         commands(None if arguments is None else list(arguments), standalone_mode=True)
     except (ScrapewatchError, SendError, ConnectionError) as error:
-        err.print(f"[bold red]scrapewatch:[/] {_plain(error)}", highlight=False)
+        err.print(f"[bold red]scrapewatch:[/] {plain(error)}", highlight=False)
         return 1
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else 1
     return 0
-
-
-def _plain(error: BaseException) -> str:
-    return str(error).replace("[", "\\[")
 
 
 @commands.callback(invoke_without_command=True)
@@ -283,7 +265,7 @@ def _import(files: Sequence[Path], url: str, ended: threading.Event) -> None:
     except _Ended:
         err.print("the logs are imported in part; the next import goes on", highlight=False)
     except (ScrapewatchError, SendError, ConnectionError) as error:
-        err.print(f"[bold red]the logs were not imported:[/] {_plain(error)}", highlight=False)
+        err.print(f"[bold red]the logs were not imported:[/] {plain(error)}", highlight=False)
 
 
 # --- importing
@@ -297,7 +279,7 @@ def _read(
     with_cut_off: bool = False,
     ended: threading.Event | None = None,
 ) -> importing.Plan:
-    with _progress() as shown:
+    with bar() as shown:
         task = shown.add_task("reading", total=sum(path.stat().st_size for path in files))
 
         def progress(size: int) -> None:
@@ -314,7 +296,7 @@ def _read(
 
 
 def _send(plan: importing.Plan, url: str, *, ended: threading.Event | None = None) -> importing.Imported:
-    with _progress(MofNCompleteColumn()) as shown:
+    with bar(MofNCompleteColumn()) as shown:
         task = shown.add_task("sending runs", total=len(plan.runs))
 
         def progress(done: importing.Imported) -> None:
@@ -327,18 +309,6 @@ def _send(plan: importing.Plan, url: str, *, ended: threading.Event | None = Non
 def _unless(ended: threading.Event | None) -> None:
     if ended is not None and ended.is_set():
         raise _Ended
-
-
-def _progress(*columns: Any) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *columns,
-        TimeRemainingColumn(),
-        console=err,
-        transient=not err.is_terminal,
-    )
 
 
 def _tell(done: importing.Imported, url: str | None) -> None:
@@ -410,7 +380,7 @@ def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
 
 def _drain(status: Callable[[], Any]) -> None:
     """Wait until both stores have everything, with a bar."""
-    with _progress(MofNCompleteColumn()) as shown:
+    with bar(MofNCompleteColumn()) as shown:
         total = status().spooled
         task = shown.add_task("storing events", total=total)
         last, since = total, time.monotonic()
