@@ -97,12 +97,16 @@ class Served:
 
 
 def ours(
-    folder: Path, environment: Mapping[str, str], *, part: str = "collector", prefix: Sequence[str] = ()
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    part: str = "collector",
+    module: str = "scrapewatch.command",
 ) -> Served:
     """``scrapewatch collector`` (or another ``part``) with SQLite records in ``folder`` and default settings but for the sampler."""
     port = free_port()
     return Served(
-        [*prefix, sys.executable, "-m", "scrapewatch.command", part],
+        [sys.executable, "-m", module, part],
         folder,
         {
             "SCRAPEWATCH_DATA_DIR": str(folder / "data"),

@@ -7,6 +7,7 @@ processor time that the kernel counted, in µs an event: by thread, by function 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from rich.table import Table
 
 from bench._load import Plan, prepare
 from bench._running import fetch, metric, ours
+from bench._watched import MARK
 from bench.collector import CONNECTIONS
 from influx.bootstrap import bootstrap
 from tests.influxd import Influxd
@@ -66,7 +68,7 @@ def main() -> None:
         folder = Path(name)
         token = bootstrap(server.url, server.org, server.token)["default"]
         environment = {"INFLUX_URL": server.url, "INFLUX_ORG": server.org, "INFLUX_TOKEN": token}
-        with ours(folder, environment) as served:
+        with ours(folder, environment, module="bench._watched") as served:
             plan = Plan(
                 port=served.port,
                 path="/api/v1/monitoring/metrics",
@@ -110,6 +112,7 @@ def main() -> None:
             threads = _threads(process)
             spying.send_signal(2)
             spying.wait(30)
+            ended = time.monotonic()
         console.print(
             f"{plan.events:,} events in {seconds:.1f} s ({plan.events / seconds:,.0f}/s, {used / seconds:.0%} of a core), "
             f"{used / plan.events * 1e6:.2f} µs CPU an event; acks p50 {outcome.p50_ms} ms, p99 {outcome.p99_ms} ms, "
@@ -119,7 +122,23 @@ def main() -> None:
         if not stacks.is_file():
             sys.exit((folder / "spy.log").read_text(errors="replace")[-1_000:])
         spent = {thread: threads[thread] - threads_before.get(thread, 0.0) for thread in threads}
+        _show_pauses(served.log.read_text(errors="replace"), outcome.began, ended)
         _show(stacks, {thread: used / plan.events * 1e6 for thread, used in spent.items()}, given.top)
+
+
+def _show_pauses(log: str, began: float, ended: float) -> None:
+    """Say how long the garbage collector stopped all threads between ``began`` and ``ended``; no sample shows that."""
+    said = next((line for line in log.splitlines() if line.startswith(MARK)), None)
+    if said is None:
+        return
+    for generation, pauses in json.loads(said.removeprefix(MARK)).items():
+        lengths = [length * 1e3 for at, length in pauses if began <= at < ended]
+        if lengths:
+            console.print(
+                f"garbage of generation {generation}: collected {len(lengths)} times, {sum(lengths):.0f} ms in all, "
+                f"{max(lengths):.0f} ms the longest",
+                highlight=False,
+            )
 
 
 def _used(process: psutil.Process) -> float:
