@@ -63,7 +63,8 @@ def main() -> None:
     given = options.parse_args()
     spy = os.environ.get("PY_SPY") or shutil.which("py-spy")
     if spy is None:
-        sys.exit("no py-spy here: pip install py-spy, or name it in PY_SPY")
+        print("left out: no py-spy here; pip install py-spy, or name it in PY_SPY", file=sys.stderr)
+        return  # no failure: `make bench` goes on with the others
     with tempfile.TemporaryDirectory(prefix="bench-") as name, Influxd() as server:
         folder = Path(name)
         token = bootstrap(server.url, server.org, server.token)["default"]
