@@ -17,6 +17,7 @@ from scrapewatch import histogram
 from scrapewatch.line_protocol import Point, Value, encode
 from scrapewatch.measurements import KEEPING, MEASUREMENTS, QUANTILES, Tier, rollup_fields
 from scrapewatch.ports import Batch, DirtyWindow, Flush, RecordChanges, RecordStore, SeriesStore, TimeRange
+from scrapewatch.time import MINUTE, now_ns, window_start
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,8 @@ LEASE: Final = "roller"
 LEASE_SECONDS: Final = 30.0
 HOUR_EVERY: Final = 30.0
 """Seconds between computations of hours: the open one is dirty all the time, and takes the most reading."""
+MINUTE_EVERY: Final = 15.0
+"""Seconds between computations of the open minute, which each flush makes dirty: those that are over do not wait."""
 
 _MOST_WINDOWS: Final = 500
 _LONGEST_RANGE: Final = 120
@@ -37,11 +40,14 @@ class Roller:
         self._records = records
         self._holder = holder
         self._hours_at = float("-inf")
+        self._minute_at = float("-inf")
         self.rolled = 0
         self.problem: str | None = None
 
     def roll(self, *, hours: bool | None = None) -> int:
-        """Compute what is dirty; the number of windows done. ``hours``: whether to do hours, by default when it is time to.
+        """Compute what is dirty; the number of windows done.
+
+        ``hours``: whether to do hours and the open minute, too, by default when it is time to.
 
         Raises:
             StoreUnavailable: a store does not answer; the marks stay.
@@ -51,9 +57,13 @@ class Roller:
         now = time.monotonic()
         if hours is None:
             hours = now - self._hours_at >= HOUR_EVERY
-        windows = self._records.dirty_windows(
-            _MOST_WINDOWS, settled_before={} if hours else {Tier.FLEET_1H: -(2**62)}
-        )
+        open_minute = hours or now - self._minute_at >= MINUTE_EVERY
+        settled_before: dict[Tier, int] = {}
+        if not hours:
+            settled_before[Tier.FLEET_1H] = -(2**62)
+        if not open_minute:
+            settled_before[Tier.FLEET_1M] = window_start(now_ns(), MINUTE)
+        windows = self._records.dirty_windows(_MOST_WINDOWS, settled_before=settled_before)
         done = 0
         for tenant, tier, group in _runs(windows):
             if not self._compute(tenant, tier, group):
@@ -67,8 +77,11 @@ class Roller:
                 self._records.clear_window(window)
             done += len(group)
             self.rolled += len(group)
-        if hours and len(windows) < _MOST_WINDOWS:
-            self._hours_at = now
+        if len(windows) < _MOST_WINDOWS:
+            if hours:
+                self._hours_at = now
+            if open_minute:
+                self._minute_at = now
         return done
 
     def release(self) -> None:
