@@ -41,8 +41,7 @@ TERMINAL = 4
 
 def moment(ns: int) -> str:
     """The time ``ns`` as rows hold it, cut to the microsecond: ``2026-01-05 12:00:00.000000``, in UTC."""
-    seconds, rest = divmod(ns, SECOND)
-    return f"{_second(seconds)}.{rest // 1_000:06d}"
+    return f"{_second(ns // SECOND)}.{ns % SECOND // 1_000:06d}"
 
 
 @lru_cache(maxsize=4096)  # a flush has few
@@ -79,19 +78,22 @@ def _blank(table: Table) -> Row:
     return {name: empty.get(default) for name, default in defaults.items() if name != "id"}
 
 
-def key_of(table: Table, key: Mapping[str, Any], columns: tuple[str, ...]) -> tuple[Any, ...]:
-    """The values of ``columns`` in ``key`` as ``table`` holds them; what has no value is the empty string, or 0 in a number's column."""
-    values = []
-    for name, convert, empty in _parts(table, columns):
-        value = key.get(name)
-        values.append(empty if value is None else convert(value))
-    return tuple(values)
+def key_reader(table: Table, columns: tuple[str, ...]) -> Callable[[str, Mapping[str, Any]], tuple[Any, ...]]:
+    """What makes the key of a row of ``table`` of a tenant and the values of ``columns``, as the table holds them.
 
-
-@cache
-def _parts(table: Table, columns: tuple[str, ...]) -> list[tuple[str, Callable[[Any], Any], Any]]:
+    What has no value is the empty string, or 0 in a number's column.
+    """
     converters = _converters(table)
-    return [(c, converters[c], 0 if isinstance(table.columns[c].type, Integer) else "") for c in columns]
+    parts = [(c, converters[c], 0 if isinstance(table.columns[c].type, Integer) else "") for c in columns]
+
+    def key_of(tenant: str, key: Mapping[str, Any]) -> tuple[Any, ...]:
+        values: list[Any] = [tenant]
+        for name, convert, empty in parts:
+            value = key.get(name)
+            values.append(empty if value is None else convert(value))
+        return tuple(values)
+
+    return key_of
 
 
 def merge(table: Table, row: Row, change: RowChange) -> None:
@@ -100,10 +102,14 @@ def merge(table: Table, row: Row, change: RowChange) -> None:
     for name, value in change.add.items():
         if value is not None:
             try:
-                if type(value) is types[name] and -_MOST <= (total := (row[name] or 0) + value) <= _MOST:
+                total: Any = row[name] + value
+                if -_MOST <= total <= _MOST and type(total) is types[name]:
                     row[name] = total
-                else:
-                    row[name] = _within((row[name] or 0) + converters[name](value))
+                    continue
+            except (KeyError, TypeError):
+                pass  # what is unusual or wrong is looked at with care
+            try:
+                row[name] = _within((row[name] or 0) + converters[name](value))
             except (KeyError, *_NO_VALUE) as error:
                 _left_out(table, name, error)
     for name, value in change.least.items():
@@ -205,16 +211,22 @@ def _types(table: Table) -> dict[str, type | None]:
 def _converter(column: Column[Any]) -> Callable[[Any], Any]:
     kind = column.type
     if isinstance(kind, UtcDateTime):
-        return lambda ns: moment(int(ns))
+        return lambda ns: moment(ns if type(ns) is int else int(ns))
     if isinstance(kind, Boolean):
         return lambda value: int(bool(value))
     if isinstance(kind, BigInteger | Integer):
-        return lambda value: _within(int(value))
+        return lambda value: value if type(value) is int and -_MOST <= value <= _MOST else _within(int(value))
     if isinstance(kind, Double):
         return _finite
     if isinstance(kind, String):
-        length = kind.length
-        return lambda value: clean(value if type(value) is str else str(value), length)
+        length = sys.maxsize if kind.length is None else kind.length
+
+        def text(value: Any) -> str:
+            if type(value) is str and len(value) <= length and value.isascii() and "\0" not in value:
+                return value
+            return clean(value if isinstance(value, str) else str(value), length)
+
+        return text
     return lambda value: as_text(_clean_json(value))
 
 

@@ -61,12 +61,12 @@ def _settle_status(session: Row) -> None:
 def _settle_totals(session: Row, executions: Sequence[Row]) -> None:
     jobs = pages = errors = 0
     for execution in executions:
-        jobs += max(execution["jobs_scraped"], execution["jobs_reported"] or 0)
-        pages += max(execution["pages_processed"], execution["pages_reported"] or 0)
-        errors += max(execution["errors_count"], execution["errors_reported"] or 0)
-    session["total_jobs_found"] = max(session["jobs_seen"], session["jobs_reported"] or 0, jobs)
-    session["total_pages"] = max(session["pages_processed"], session["pages_reported"] or 0, pages)
-    session["errors_count"] = max(session["errors_seen"], session["errors_reported"] or 0, errors)
+        jobs += _greater(execution["jobs_scraped"], execution["jobs_reported"])
+        pages += _greater(execution["pages_processed"], execution["pages_reported"])
+        errors += _greater(execution["errors_count"], execution["errors_reported"])
+    session["total_jobs_found"] = max(_greater(session["jobs_seen"], session["jobs_reported"]), jobs)
+    session["total_pages"] = max(_greater(session["pages_processed"], session["pages_reported"]), pages)
+    session["errors_count"] = max(_greater(session["errors_seen"], session["errors_reported"]), errors)
     if session["closed_by"] is None:
         session["duration_seconds"] = None
     else:
@@ -78,6 +78,10 @@ def _settle_totals(session: Row, executions: Sequence[Row]) -> None:
     session["total_sites"] = len(last.keys() | names) if names else len(last)
     ends = [execution["success"] for execution in last.values()]
     session["successful_sites"], session["failed_sites"] = ends.count(1), ends.count(0)
+
+
+def _greater(seen: int, reported: int | None) -> int:
+    return seen if reported is None or reported <= seen else reported
 
 
 def _settle_verdict(session: Row, executions: Sequence[Row], errors: Mapping[tuple[str, str], int]) -> None:
@@ -121,8 +125,8 @@ def _sites(executions: Sequence[Row], errors: Mapping[tuple[str, str], int]) -> 
                 name=name,
                 success=None if last["success"] is None else bool(last["success"]),
                 finished=last["completed_at"] is not None,
-                jobs=sum(max(e["jobs_scraped"], e["jobs_reported"] or 0) for e in attempts),
-                pages=sum(max(e["pages_processed"], e["pages_reported"] or 0) for e in attempts),
+                jobs=sum(_greater(e["jobs_scraped"], e["jobs_reported"]) for e in attempts),
+                pages=sum(_greater(e["pages_processed"], e["pages_reported"]) for e in attempts),
                 pages_blocked=sum(e["pages_blocked"] for e in attempts),
                 errors={kind: count for (site, kind), count in errors.items() if site == name},
                 error_message=last["error_message"],

@@ -34,7 +34,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from records import migrate
 from records.engine import make_engine, reading, writing
 from records.known import KnownSession, KnownSessions, rows_of
-from records.merge import TERMINAL, as_text, blank, clean, key_of, merge, moment
+from records.merge import TERMINAL, as_text, blank, clean, key_reader, merge, moment
 from records.models import (
     AppliedSource,
     Base,
@@ -81,7 +81,7 @@ _KEYS = {
 }
 """What tells the rows of a tenant apart."""
 
-_TABLES = {table.name: table for table in _KEYS}
+_TABLES = {table.name: (table, key_reader(table, key)) for table, key in _KEYS.items()}
 
 
 class SqlRecords:
@@ -339,15 +339,17 @@ class _Touched:
 
     def add(self, changes: RecordChanges) -> None:
         tenant = clean(changes.tenant, 64)
+        sessions = self.rows[_SESSIONS]
         for change in changes.rows:
-            table = _TABLES.get(change.table)
-            if table is None:
+            known = _TABLES.get(change.table)
+            if known is None:
                 log.warning("unknown_table", table=change.table)
                 continue
-            key = (tenant, *key_of(table, change.key, _KEYS[table]))
+            table, key_of = known
+            key = key_of(tenant, change.key)
             self.rows[table][key].append(change)
-            if table is not _SESSIONS and table is not _POSTINGS:
-                self.rows[_SESSIONS][key[:2]]  # touched, if only to count its sites
+            if len(key) > 2:
+                sessions[key[:2]]  # touched, if only to count its sites
 
 
 def _lease_of(spool_id: str, now: int) -> dict[str, Any]:
