@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import http.client
 import json
+import re
 import sys
 import tracemalloc
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +29,7 @@ from collector.ingest import MalformedBody
 from scrapewatch.problems import Busy, ConfigurationError, TooMuch
 from scrapewatch.settings import Settings
 from tests.collector.conftest import PATH, Running
+from tests.stack.running import Up
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -470,3 +475,47 @@ def test_a_body_without_a_length_counts_as_it_grows_and_leaves_nothing_behind(st
             for content in ((part for part in too_much), iter(too_much)):
                 assert running.http.post(PATH, content=content).status_code == 413
         assert running.counts("total_jobs_found") == 50_000
+
+
+def test_many_large_bodies_at_once_are_taken_or_told_to_come_back_and_never_fill_memory(
+    tmp_path: Path,
+) -> None:
+    message = "m" * 780
+    events = [
+        {
+            "session_id": "s1",
+            "metric": "error_occurred",
+            "value": {"site": "a", "type": "x", "message": message},
+        }
+    ] * 10_000
+    body = json.dumps(events).encode()
+    assert len(body) > 8_500_000
+    with Up(tmp_path, {"SCRAPEWATCH_BODIES_MAX_BYTES": "20000000"}) as up:
+        process = up._process
+        assert process is not None
+        status = Path(f"/proc/{process.pid}/status")
+
+        def peak() -> int:
+            found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+            return int(found[1]) * 1024 if found else 0
+
+        def post(_: int) -> int:
+            with closing(http.client.HTTPConnection("127.0.0.1", up.port, timeout=120)) as line:
+                line.request("POST", PATH, body, {"Content-Type": "application/json"})
+                answer = line.getresponse()
+                answer.read()
+                if answer.status == 503:
+                    assert int(answer.headers["Retry-After"]) in range(1, 6)
+                return answer.status
+
+        before = peak()
+        with ThreadPoolExecutor(32) as pool:
+            statuses = Counter(pool.map(post, range(32)))
+        assert set(statuses) <= {202, 503}
+        assert statuses[202] > 0
+        if refused := statuses[503]:
+            assert up.metric('scrapewatch_requests_refused_total{reason="busy"}') == refused
+        assert peak() - before < 32 * len(body), "less than the bodies alone would fill"
+        assert post(0) == 202
+        up.drain()
+        assert [session["errors_count"] for session in up.sessions()] == [(statuses[202] + 1) * 10_000]
