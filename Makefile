@@ -31,6 +31,9 @@ check: $(DEV)  ## check format, lint, types and generated documentation
 	$(PY) -m mypy
 	$(PY) -m stack.docs --check
 
+soak: $(DEV)  ## faults, load and kills for an hour, then an exact comparison; ARGS="--minutes 10" for less
+	$(PY) -m tests.faults.soak $(ARGS)
+
 bench: $(patsubst bench/%.py,bench-%,$(filter-out bench/_%,$(wildcard bench/*.py)))  ## run all benchmarks
 
 bench-%: $(DEV)  ## run one, such as bench-collector
@@ -67,4 +70,4 @@ $(SERVER): requirements/build.txt requirements/server.txt pyproject.toml tools/v
 $(DEV): $(SERVER) requirements/dev.txt
 	@bash tools/venv.sh dev
 
-.PHONY: help up demo test check bench influxd stack docs lock clean
+.PHONY: help up demo test check soak bench influxd stack docs lock clean

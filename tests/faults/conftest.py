@@ -25,7 +25,7 @@ def start(influxd: Influxd, tmp_path: Path) -> Iterator[Start]:
         yield begin
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _rig(influxd: Influxd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with Rig(tmp_path_factory.mktemp("rig"), influxd, keep=True) as rig:
         yield rig
@@ -33,7 +33,7 @@ def _rig(influxd: Influxd, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def rig(_rig: Rig) -> Iterator[Rig]:
-    """One rig for all tests of a file, with the usual settings: what earlier tests sent is in it, and counted in its ledger."""
+    """One rig for many tests, with the usual settings: what earlier ones sent is in it, and counted in its ledger."""
     _rig.proxy.writes.clear()
     yield _rig
     _rig.proxy.set(PASS)

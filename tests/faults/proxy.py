@@ -224,7 +224,7 @@ class FaultProxy:
         if len(good) == len(lines):
             return self._forward(request, write)
         if fault.status == 400:
-            return _refusal(400, "invalid", "unable to parse a line with the marker: it is refused here")
+            return _refusal(400, "invalid", "unable to parse a line: it is refused here")
         if good:
             plain = [(name, value) for name, value in request.headers if name.lower() != "content-encoding"]
             forwarded = self._forward(

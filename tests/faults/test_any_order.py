@@ -35,8 +35,8 @@ from tests.faults.proxy import (
 from tests.faults.rig import PATH, Load, Rig
 from tests.influxd import Influxd
 
-EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "3"))
-STEPS = int(os.environ.get("FAULTS_STEPS", "14"))
+EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "2"))
+STEPS = int(os.environ.get("FAULTS_STEPS", "20"))
 
 FAULTS = (
     PASS,

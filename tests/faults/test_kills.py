@@ -11,7 +11,7 @@ from tests.faults.ledger import Writer
 from tests.faults.proxy import PASS, RESET_AFTER_COMMIT, slow
 from tests.faults.rig import Load
 
-KILLS = int(os.environ.get("FAULTS_KILLS", "10"))
+KILLS = int(os.environ.get("FAULTS_KILLS", "8"))
 
 
 def test_killed_at_random_moments_under_load_it_loses_doubles_and_invents_nothing(start: Start) -> None:

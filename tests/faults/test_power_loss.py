@@ -28,7 +28,7 @@ from tests.faults.proxy import Write
 from tests.faults.rig import Load, Rig
 from tests.influxd import Influxd
 
-IMAGES = int(os.environ.get("FAULTS_POWER_LOSSES", "4"))
+IMAGES = int(os.environ.get("FAULTS_POWER_LOSSES", "3"))
 
 
 @dataclass(frozen=True)
