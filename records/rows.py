@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import compress
-from operator import itemgetter, ne
+from operator import is_not, itemgetter
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Connection, Table
@@ -47,6 +47,7 @@ class Rows:
     def __init__(self, table: Table, key: tuple[str, ...]) -> None:
         self.table = table
         self.names = tuple(column.name for column in table.columns)
+        self._places = range(len(self.names))
         self._name = _quoted(table.name)
         self._first = _quoted(key[0])
         self._last = _quoted(key[-1])
@@ -112,10 +113,13 @@ class Rows:
             if known.before is None:
                 new.append(row)
             else:
-                after = tuple(row.values())
-                if after == known.before:
+                before, after = known.before, tuple(row.values())
+                # Most values are the very same objects, which need not be looked at.
+                other = compress(self._places, map(is_not, before, after))
+                names = tuple([self.names[k] for k in other if before[k] != after[k]])
+                if not names:
                     continue
-                changed[tuple(compress(self.names, map(ne, known.before, after)))].append(row)
+                changed[names].append(row)
                 known.before = after
             written.append(key)
         self._insert(db, new)
