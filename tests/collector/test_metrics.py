@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
@@ -197,6 +198,19 @@ def test_what_was_turned_away_is_counted_by_reason(running: Running) -> None:
     ]
     assert sum(sample.value for sample in rejected) == 2
     assert {"field": "site"} in [sample.labels for sample in rejected]
+
+
+def test_every_metric_of_the_collector_that_the_operators_page_names_is_exposed(running: Running) -> None:
+    # What is counted by a label shows once there is something to count.
+    assert running.http.post("/api/v1/monitoring/metrics", content=b"{").status_code == 400
+    assert running.post([JOB, {}]).status_code == 202
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(scrapewatch_(?!api_)\w+)`", page))
+    families = exposed(running.collector)
+    # As Prometheus names them: a counter's samples end in _total, a histogram has a name for all of its.
+    there = {sample.name for family in families.values() for sample in family.samples} | families.keys()
+    assert len(named) > 10
+    assert named <= there
 
 
 # --- reports
