@@ -26,6 +26,7 @@ from scrapewatch.time import to_datetime, to_ns
 Event = Any
 """A struct of :data:`STRUCTS`: ``session_id``, ``timestamp``, ``event_id`` and ``value``, itself a struct with the model's fields."""
 
+_PLAIN: Final = frozenset({str, int, float, bool})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _YEARS: Final = range(1900, 2200)  # what 64 bits of nanoseconds since 1970 hold, as in the models
 
@@ -276,14 +277,19 @@ def unpack(packed: bytes) -> tuple[list[int], list[Event]]:
 
 def as_message(tenant: str, event: Event, time: int) -> dict[str, Any]:
     """``event`` as the live hub publishes it: JSON values (``time`` in ns, moments as RFC 3339), without what is not known."""
-    value = msgspec.to_builtins(msgspec.structs.asdict(event.value))
+    value: dict[str, Any] = {}
+    read = event.value
+    for name in read.__struct_fields__:
+        found = getattr(read, name)
+        if type(found) in _PLAIN:
+            value[name] = found
+        elif found is not None and found != [] and found != {}:
+            value[name] = msgspec.to_builtins(found)
     return {
         "tenant": tenant,
         "session_id": event.session_id,
         "metric": METRIC_OF[type(event)],
-        "value": {
-            name: found for name, found in value.items() if found is not None and found != [] and found != {}
-        },
+        "value": value,
         "time": time,
         "event_id": event.event_id,
     }

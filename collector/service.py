@@ -65,11 +65,10 @@ class _Waiting:
 
 
 class Published(Sequence[Message]):
-    """The events of one commit as the hub takes them: a message is made when somebody looks at it, and once."""
+    """The events of one commit as the hub takes them: a message is made when somebody comes to it."""
 
     def __init__(self, kept: Sequence[tuple[str, Kept]]) -> None:
         self._kept = kept
-        self._made: list[Message] | None = None
 
     def __len__(self) -> int:
         return sum(len(kept.events) for _, kept in self._kept)
@@ -79,19 +78,12 @@ class Published(Sequence[Message]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Message]: ...
     def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
-        return self._messages()[index]
+        return list(self)[index]
 
     def __iter__(self) -> Iterator[Message]:
-        return iter(self._messages())
-
-    def _messages(self) -> list[Message]:
-        if self._made is None:
-            self._made = [
-                as_message(tenant, event, at)
-                for tenant, kept in self._kept
-                for at, event in zip(kept.times, kept.events, strict=True)
-            ]
-        return self._made
+        for tenant, kept in self._kept:
+            for at, event in zip(kept.times, kept.events, strict=True):
+                yield as_message(tenant, event, at)
 
 
 class Collector:
