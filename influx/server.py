@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,7 +71,7 @@ class Answer:
 
 
 class Server:
-    """An InfluxDB at ``url``, with its connections; may be used from any thread.
+    """An InfluxDB at ``url``, with its connections; may be used from any thread, and closed from any while others wait in it.
 
     Time-outs are seconds: ``connect_timeout`` for the connection, ``read_timeout`` for each wait for bytes.
 
@@ -89,11 +93,13 @@ class Server:
         self.org = org
         # Without the user and password that a URL may carry: it stands in messages.
         self.name = f"{parsed.scheme}://{parsed.netloc}"
+        self._lines = _Lines()
         self._pool = urllib3.PoolManager(
             maxsize=8,
             retries=False,
             timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
         )
+        self._pool.pool_classes_by_scheme = self._lines.pools()
 
     def request(
         self,
@@ -111,6 +117,8 @@ class Server:
             StoreUnavailable: no answer came in time.
 
         """
+        if self._lines.cut:
+            raise StoreUnavailable(f"InfluxDB at {self.name} is asked no more: this process is ending")
         headers = {"Accept": "application/json, text/csv"}
         if token is not None:
             headers["Authorization"] = f"Token {token}"
@@ -142,8 +150,61 @@ class Server:
         return StoreUnavailable(f"InfluxDB at {self.name} {said}", answer.retry_after)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; who waits for an answer gets none, at once."""
+        self._lines.end()
         self._pool.clear()
+
+
+class _Lines:
+    """The connections that are open: a pool forgets those in use, and nobody should wait for a server that hangs when all else ends."""
+
+    def __init__(self) -> None:
+        self.cut = False
+        self._open: weakref.WeakSet[urllib3.connection.HTTPConnection] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def pools(self) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+        """The pools of a manager, of connections that are noted here."""
+        note = self._note
+
+        class Plain(urllib3.connection.HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                note(self)
+
+        class Secure(urllib3.connection.HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                note(self)
+
+        class PlainPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        return {"http": PlainPool, "https": SecurePool}
+
+    def _note(self, connection: urllib3.connection.HTTPConnection) -> None:
+        with self._lock:
+            self._open.add(connection)
+            if self.cut:
+                _hang_up(connection)
+
+    def end(self) -> None:
+        """Hang up, now and on every connection to come."""
+        with self._lock:
+            self.cut = True
+            for connection in self._open:
+                _hang_up(connection)
+
+
+def _hang_up(connection: urllib3.connection.HTTPConnection) -> None:
+    line = connection.sock
+    if line is not None:
+        with contextlib.suppress(OSError):  # it was closed by the other side
+            # Of the socket below TLS: who waits in it must not be disturbed by more than the end of the line.
+            socket.socket.shutdown(line, socket.SHUT_RDWR)
 
 
 def _failure(error: urllib3.exceptions.HTTPError) -> str:

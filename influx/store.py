@@ -297,10 +297,10 @@ class InfluxStore:
         return None
 
     def close(self) -> None:
-        """Close the connections; requests under way may still end, within their time-outs, and what is not begun is kept."""
+        """Close the connections, also those that somebody waits on: what was not answered is kept, and may be stored all the same."""
         self._closed = True
-        self._senders.shutdown(cancel_futures=True)
         self._server.close()
+        self._senders.shutdown(cancel_futures=True)
 
     def _token(self, tenant: str) -> str:
         token = self._token_of_all or self._tokens.get(tenant)
