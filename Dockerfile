@@ -30,7 +30,9 @@ WORKDIR /srv/scrapewatch
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
+# Whether the process lives. Not /readyz: a store that is down makes it not ready, and a restart would not help.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+# No shell in between: the signal reaches Python, which is the first process.
 ENTRYPOINT ["scrapewatch"]
 CMD ["--help"]

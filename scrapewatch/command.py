@@ -7,26 +7,35 @@ and says where the servers are.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import json
+import signal
 import sys
 from collections.abc import Sequence
 
 from scrapewatch import __version__
 from scrapewatch.client import Client, SendError
 
-_ELSEWHERE = "up, collector, api, demo and import need the servers: run them from a checkout of scrapewatch or its image"
+_ELSEWHERE = "up, collector, api, demo, import and spool need the servers: run them from a checkout of scrapewatch or its image"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
+    with contextlib.suppress(ValueError):  # called from a thread: then signals are somebody else's business
+        # The first process of a container would not be ended by the signal's default, and a stack is to be ended with its threads.
+        signal.signal(signal.SIGTERM, _end)
     if importlib.util.find_spec("stack") is not None:
         try:
             return int(importlib.import_module("stack.cli").main(arguments))
         except KeyboardInterrupt:  # Ctrl-C while it is still being loaded, which takes a second or two
             return 130
     return client_half(sys.argv[1:] if arguments is None else arguments)
+
+
+def _end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def client_half(arguments: Sequence[str]) -> int:

@@ -25,7 +25,7 @@ from stack.logs import set_up_logs
 from stack.scrapy_log import importing
 from stack.serve import API, COLLECTOR, Server, run_async, serving, url_of
 from stack.spool_cli import spool_commands
-from stack.terminal import INTERRUPTED, DataOption, bar, err, out, plain
+from stack.terminal import INTERRUPTED, DataOption, bar, ending_by_ctrl_c, err, out, plain
 
 commands = typer.Typer(
     name="scrapewatch",
@@ -141,7 +141,8 @@ def import_scrapy_log(
             "no run of Scrapy is in these files: there are no LogStats lines and no stats dumps"
         )
     try:
-        done = _import_runs(plan, url, _settings(None, None, data_dir))
+        with ending_by_ctrl_c():
+            done = _import_runs(plan, url, _settings(None, None, data_dir))
     except KeyboardInterrupt:
         err.print("interrupted: what was sent stays, and counts once; import again to go on", highlight=False)
         raise typer.Exit(INTERRUPTED) from None
@@ -150,6 +151,10 @@ def import_scrapy_log(
 
 def _import_runs(plan: importing.Plan, url: str | None, chosen: Settings) -> importing.Imported:
     given = url is not None
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"--url {url} is no URL of a collector: write one such as http://127.0.0.1:8000"
+        )
     url = (url or url_of(chosen.host, chosen.port)).rstrip("/")
     if _answers(url):
         done = _send(plan, url)
@@ -336,8 +341,8 @@ def _answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
-    """The stack in a thread, drained at the end; its URL."""
-    can_stop, started = threading.Event(), threading.Event()
+    """The stack in a thread, drained at the end; its URL. Ctrl-C ends it without waiting for what a store does not take."""
+    can_stop, started, hurry = threading.Event(), threading.Event(), threading.Event()
     state: dict[str, Any] = {}
     quiet = chosen.model_copy(update={"sampler": False, "port": 0})
 
@@ -348,7 +353,7 @@ def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
             state["url"] = server.url
             started.set()
             await state["stop"].wait()
-            await asyncio.to_thread(_drain, server.app.state.collector.spool.status)
+            await asyncio.to_thread(_drain, server.app.state.collector.spool.status, hurry)
 
     def run() -> None:
         try:
@@ -359,27 +364,33 @@ def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
             can_stop.set()
             started.set()
 
-    def stop() -> None:
+    thread = threading.Thread(target=run, name="stack")
+
+    def end() -> None:
         can_stop.wait()
         with contextlib.suppress(KeyError, RuntimeError):  # it never began, or has ended by itself
             state["loop"].call_soon_threadsafe(state["stop"].set)
+        thread.join()
 
-    thread = threading.Thread(target=run, name="stack")
-    thread.start()
     try:
-        # Also Ctrl-C while it starts must tell the thread to end: the interpreter waits for it.
+        thread.start()
         started.wait()
         if "error" not in state:
             yield state["url"]
-    finally:
-        stop()
-        thread.join()
+        end()
+    except BaseException as error:
+        # Whatever it was, and whenever: the interpreter waits for the thread, so it must be told.
+        if isinstance(error, KeyboardInterrupt):
+            hurry.set()
+            err.print("\nstopping: what is sent is in the spool, the next start brings it to the stores …")
+        end()
+        raise
     if "error" in state:
         raise state["error"]
 
 
-def _drain(status: Callable[[], Any]) -> None:
-    """Wait until both stores have everything, with a bar."""
+def _drain(status: Callable[[], Any], hurry: threading.Event) -> None:
+    """Wait until both stores have everything, with a bar, or until there is a ``hurry``."""
     with bar(MofNCompleteColumn()) as shown:
         total = status().spooled
         task = shown.add_task("storing events", total=total)
@@ -392,5 +403,6 @@ def _drain(status: Callable[[], Any]) -> None:
                 raise StoreUnavailable(
                     f"{left} events wait in the spool: the next start of scrapewatch brings them in"
                 )
-            time.sleep(0.2)
+            if hurry.wait(0.2):
+                return
         shown.update(task, completed=total)

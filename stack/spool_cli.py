@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sqlite3
 import threading
 import time
@@ -45,7 +44,7 @@ from scrapewatch.time import to_rfc3339
 from stack.logs import set_up_logs
 from stack.serve import url_of
 from stack.stores import open_records, open_series
-from stack.terminal import INTERRUPTED, DataOption, bar, err, out, printable
+from stack.terminal import INTERRUPTED, DataOption, bar, ending_by_ctrl_c, err, out, printable
 
 spool_commands = typer.Typer(
     help="Look into a collector's spool, empty it, and send again what a store had rejected.",
@@ -230,7 +229,7 @@ class _Work:
             ConfigurationError: nobody works on it any more.
         """
         try:
-            with bar(MofNCompleteColumn()) as shown:
+            with ending_by_ctrl_c(), bar(MofNCompleteColumn()) as shown:
                 task = shown.add_task(what, total=total)
                 moved = time.monotonic()
                 asking: threading.Thread | None = None
@@ -249,8 +248,6 @@ class _Work:
                     time.sleep(_LOOK_EVERY)
                 shown.update(task, completed=total, description=what)
         except KeyboardInterrupt:
-            # Another one ends it at once: what was not brought to the stores is durable in the spool.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
             err.print("\ninterrupted: what is not in the stores yet stays in the spool", highlight=False)
             self._interrupted = True
             return False
@@ -326,6 +323,8 @@ def _forwarding(chosen: Settings, *, replays: bool) -> Iterator[Callable[[], str
             replaying = Periodic("replay", _LOOK_EVERY, forwarder.replay)
             replaying.start()
             open_now.callback(replaying.stop)
+        if chosen.influx_url is not None:
+            open_now.callback(series.close)  # first of all: nobody waits for one that hangs
         yield lambda: _held_up(forwarder, series, records)
 
 
@@ -387,16 +386,17 @@ _NAMES: Final = {"series": "the store of points", "records": "the records", "win
 
 
 def _letters(letters: Sequence[DeadLetter]) -> Table:
-    table = Table("id", "since", "tier", "events", "reason", "point", expand=False)
-    table.columns[3].justify = "right"
+    table = Table(show_lines=True)
+    for name, more in (("id", {}), ("since", {}), ("tier", {}), ("events", {"justify": "right"})):
+        table.add_column(name, no_wrap=True, **more)  # type: ignore[arg-type]
+    table.add_column("reason, and the point", overflow="fold")
     for item in letters:
         table.add_row(
             f"{item.id}{' ↻' if item.wanted else ''}",
-            to_rfc3339(item.at)[:19] + "Z",
-            f"{item.letter.tenant}/{item.letter.tier}",
+            to_rfc3339(item.at)[:19].replace("T", " "),
+            Text(printable(f"{item.letter.tenant}/{item.letter.tier}")),
             f"{item.letter.events:,}",
-            Text(printable(item.letter.reason)),
-            Text(printable(item.letter.line)),
+            Text(f"{printable(item.letter.reason)}\n{printable(item.letter.line)}"),
         )
     return table
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,6 +21,22 @@ INTERRUPTED: Final = 130
 DataOption = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of the spool and the embedded stores.")
 ]
+
+
+@contextlib.contextmanager
+def ending_by_ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises :class:`KeyboardInterrupt` in the block, once: while that is cleaned up after, another one ends the process."""
+
+    def first(_: int, __: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is first:
+            signal.signal(signal.SIGINT, before)
 
 
 def bar(*columns: Any) -> Progress:

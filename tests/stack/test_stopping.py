@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -11,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.running import Up
+from collector.spool_file import looking_into
+from collector.spool_view import status_of
+from scrapewatch.problems import ConfigurationError
+from tests.stack.running import Up, free_port
+from tests.stack.test_import import shown, write_logs
+
+STOP_GRACE = 20.0
+"""Seconds that `docker-compose.yml` and the systemd unit give it to end before they kill it."""
 
 
 @pytest.fixture
@@ -34,13 +42,104 @@ def hanging() -> Iterator[str]:
         connection.close()
 
 
-def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, hanging: str) -> None:
-    up = Up(tmp_path, {"INFLUX_URL": hanging, "INFLUX_TOKEN": "none"})
-    up.start()
-    event = {"session_id": "s1", "metric": "job_scraped", "value": {"site": "a", "count": 3}}
+def post(up: Up, count: int) -> None:
+    event = {"session_id": "s1", "metric": "job_scraped", "value": {"site": "a", "count": count}}
     request = urllib.request.Request(f"{up.url}/api/v1/monitoring/metrics", json.dumps(event).encode())
     request.add_header("Content-Type", "application/json")
     urllib.request.urlopen(request, timeout=10).close()
+
+
+def test_told_to_end_while_influxdb_hangs_it_ends_before_it_would_be_killed_and_loses_nothing(
+    tmp_path: Path, hanging: str
+) -> None:
+    up = Up(tmp_path, {"INFLUX_URL": hanging, "INFLUX_TOKEN": "none"})
+    up.start()
+    post(up, 3)
+
+    def ask() -> None:
+        with contextlib.suppress(OSError):
+            up.get("/readyz")
+
+    asked = threading.Thread(target=ask)
+    asked.start()
+    time.sleep(0.5)
+    process = up._process
+    assert process is not None
+    process.terminate()
+    assert process.wait(STOP_GRACE) == 0
+    asked.join()
+    assert "Traceback" not in up.log.read_text()
+    # What is closed is one file, without a log beside it.
+    log = tmp_path / "data" / "spool" / "spool.sqlite-wal"
+    assert not log.exists() or log.stat().st_size == 0
+    with Up(tmp_path) as again:
+        again.drain()
+        assert [session["total_jobs_found"] for session in again.sessions()] == [3]
+
+
+def test_a_second_collector_on_the_same_spool_is_refused_and_the_first_goes_on(
+    tmp_path: Path, hanging: str
+) -> None:
+    with Up(tmp_path, {"INFLUX_URL": hanging, "INFLUX_TOKEN": "none"}) as up:
+        process = up._process
+        assert process is not None
+        second = up.command("up", "--port", str(free_port()))
+        assert second.returncode == 1
+        assert f"held by process {process.pid}" in second.stderr
+        assert "SCRAPEWATCH_DATA_DIR" in second.stderr
+        assert "Traceback" not in second.stderr
+        post(up, 1)
+
+
+def test_a_second_stack_on_the_same_embedded_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with Up(tmp_path) as up:
+        second = up.command("up", "--port", str(free_port()))
+        assert second.returncode == 1
+        assert "another data folder" in second.stderr
+        assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("moment", "times"), [("starting", 1), ("starting", 2), ("sending", 2), ("storing", 1)]
+)
+def test_ctrl_c_ends_an_import_that_runs_its_own_collector_and_nothing_sent_is_lost(
+    tmp_path: Path, hanging: str, moment: str, times: int
+) -> None:
+    logs = tmp_path / "logs"
+    expected = write_logs(logs, 200 if moment == "sending" else 12)
+    spool = tmp_path / "data" / "spool"
+    up = Up(tmp_path, {"INFLUX_URL": hanging, "INFLUX_TOKEN": "none"})
+
+    def accepted() -> int:
+        try:
+            with looking_into(spool) as found:
+                return status_of(found).accepted
+        except ConfigurationError:
+            return 0
+
+    log = tmp_path / "import.log"
+    with log.open("wb") as said:
+        importing = up.begin("import", "scrapy-log", str(logs), output=said)
+    wanted = {"starting": 0, "sending": 1, "storing": 12 * 5}[moment]
+    while "running one" not in log.read_text() or accepted() < wanted:
+        assert importing.poll() is None
+        time.sleep(0.02)
+    importing.send_signal(signal.SIGINT)
+    if times == 2:
+        time.sleep(0.3)
+        importing.send_signal(signal.SIGINT)
+    assert importing.wait(STOP_GRACE) in ((130,) if times == 1 else (130, -signal.SIGINT))
+    assert "Traceback" not in log.read_text()
+    with Up(tmp_path) as again:
+        assert again.command("import", "scrapy-log", str(logs), "--url", again.url).returncode == 0
+        again.drain()
+        assert shown(again) == expected
+
+
+def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, hanging: str) -> None:
+    up = Up(tmp_path, {"INFLUX_URL": hanging, "INFLUX_TOKEN": "none"})
+    up.start()
+    post(up, 3)
     process = up._process
     assert process is not None
     process.send_signal(signal.SIGINT)
