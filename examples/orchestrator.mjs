@@ -9,21 +9,34 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
-const { values: options } = parseArgs({
-  options: {
-    "site-url": { type: "string" },
-    "report-url": { type: "string", default: "http://127.0.0.1:8000" },
-    seconds: { type: "string", default: "60" },
-    seed: { type: "string", default: "1" },
-    sites: { type: "string", default: "indeed,linkedin,glassdoor" },
-    pace: { type: "string", default: "1" }, // multiplies every wait
-  },
-});
+const USAGE =
+  "usage: orchestrator.mjs --site-url URL [--report-url URL] [--seconds N] [--seed N] [--sites a,b] [--pace N]";
+let options;
+try {
+  ({ values: options } = parseArgs({
+    options: {
+      "site-url": { type: "string" },
+      "report-url": { type: "string", default: "http://127.0.0.1:8000" },
+      seconds: { type: "string", default: "60" },
+      seed: { type: "string", default: "1" },
+      sites: { type: "string", default: "indeed,linkedin,glassdoor" },
+      pace: { type: "string", default: "1" }, // multiplies every wait
+      help: { type: "boolean", short: "h" },
+    },
+  }));
+} catch (error) {
+  console.error(`${error.message}\n${USAGE}`);
+  process.exit(2);
+}
+if (options.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
 const seconds = Number(options.seconds);
 const seed = Number(options.seed);
 const pace = Number(options.pace);
 if (!options["site-url"] || !(seconds > 0) || !(pace > 0) || !Number.isInteger(seed)) {
-  console.error("usage: orchestrator.mjs --site-url URL [--report-url URL] [--seconds N] [--seed N] [--sites a,b] [--pace N]");
+  console.error(USAGE);
   process.exit(2);
 }
 const siteUrl = options["site-url"];

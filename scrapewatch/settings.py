@@ -220,4 +220,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "?"
-        raise ConfigurationError(f"{PREFIX}{name}: {first['msg']}") from error
+        said = first["msg"]
+        if first["type"] == "string_pattern_mismatch":
+            said = f"must be one of {first['ctx']['pattern'].strip('^()$').replace('|', ', ')}"
+        raise ConfigurationError(f"{PREFIX}{name}: {said}") from error

@@ -6,6 +6,7 @@ spool and the records know it for good.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
 import json
@@ -29,6 +30,9 @@ MOST_EVENTS: Final = 5_000
 """Events in a request; a longer run is cut at the same places every time."""
 
 
+_PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
+
+
 @dataclass(slots=True)
 class Imported:
     """What an import did: counts of runs and of events."""
@@ -44,10 +48,14 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The runs of the logs with the name of the site of each; ``shift`` is added to all times, ``cut_off`` runs were left out."""
+    """The runs of the logs with the name of the site of each, and where each begins (``first.log line 7``).
+
+    ``shift`` is added to all times, ``cut_off`` runs were left out.
+    """
 
     runs: Sequence[Run]
     sites: Sequence[str]
+    places: Sequence[str]
     shift: timedelta
     cut_off: int
 
@@ -77,8 +85,18 @@ def read(
     """
     found: dict[str, Run] = {}
     cut_off = 0
+    begins: list[int] = []
+
+    def lines() -> Iterator[str]:
+        number = 1
+        for path in files:
+            begins.append(number)
+            for line in _lines(path, progress):
+                number += 1
+                yield line
+
     try:
-        for run in parse_runs(itertools.chain.from_iterable(_lines(path, progress) for path in files)):
+        for run in parse_runs(lines()):
             if run.complete or with_cut_off:
                 found.setdefault(run.fingerprint, run)
             else:
@@ -88,7 +106,11 @@ def read(
     runs = list(found.values())
     ends = [end for run in runs if (end := run.finished_at or run.started_at) is not None]
     shift = shift_to - max(ends) if shift_to is not None and ends else timedelta(0)
-    return Plan(runs, site_names(runs, sites), shift, cut_off)
+    places = []
+    for run in runs:
+        file = bisect.bisect_right(begins, run.line) - 1
+        places.append(f"{files[file].name} line {run.line - begins[file] + 1}")
+    return Plan(runs, site_names(runs, sites), places, shift, cut_off)
 
 
 def logs_in(paths: Sequence[Path]) -> list[Path]:
@@ -98,15 +120,22 @@ def logs_in(paths: Sequence[Path]) -> list[Path]:
         InvalidInput: a path does not exist, or no log is there.
     """
     found: list[Path] = []
+    packed: list[str] = []
     for path in paths:
         if path.is_dir():
             found += sorted(path.glob("*.log"))
+            packed += [inside.name for inside in sorted(path.iterdir()) if inside.suffix in _PACKED]
+        elif path.suffix in _PACKED:
+            raise InvalidInput(f"{path} is compressed: unpack it first")
         elif path.is_file():
             found.append(path)
+        elif path.exists():
+            raise InvalidInput(f"{path} is neither a file nor a folder of files")
         else:
             raise InvalidInput(f"there is no file {path}")
     if not found:
-        raise InvalidInput(f"there is no *.log in {', '.join(map(str, paths))}")
+        hint = f", but {packed[0]} and the like: unpack them first" if packed else ""
+        raise InvalidInput(f"there is no *.log in {', '.join(map(str, paths))}{hint}")
     return found
 
 
@@ -124,7 +153,7 @@ def send(plan: Plan, client: Client, *, progress: Callable[[Imported], None] = l
     """
     done = Imported()
 
-    def send_run(run: Run, site: str) -> tuple[Run, Receipt | None]:
+    def send_run(run: Run, site: str, place: str) -> tuple[Run, str, Receipt | None]:
         events = run_events(run, site=site, session_id=session_id(run), shift=plan.shift)
         total: Receipt | None = None
         for number, part in enumerate(_parts(events)):
@@ -141,20 +170,20 @@ def send(plan: Plan, client: Client, *, progress: Callable[[Imported], None] = l
                 else:
                     raise
             total = receipt if total is None else _sum(total, receipt)
-        return run, total
+        return run, place, total
 
     with ThreadPoolExecutor(SENDERS, thread_name_prefix="import") as senders:
         try:
-            for run, receipt in senders.map(send_run, plan.runs, plan.sites):
+            for run, place, receipt in senders.map(send_run, plan.runs, plan.sites, plan.places):
                 done.runs += 1
-                done.warnings += [f"line {run.line}: {warning}" for warning in run.warnings]
+                done.warnings += [f"{place}: {warning}" for warning in run.warnings]
                 if receipt is not None:
                     done.accepted += receipt.accepted
                     done.duplicates += receipt.duplicates
                     done.new_runs += receipt.accepted > 0
                     done.known_runs += receipt.accepted == 0 < receipt.duplicates
                     done.rejected += [
-                        f"line {run.line}: {item['field']} {item['reason']}" for item in receipt.rejected
+                        f"{place}: {item['field']} {item['reason']}" for item in receipt.rejected
                     ]
                 progress(done)
         except BaseException:

@@ -131,3 +131,10 @@ def test_a_line_of_a_dotenv_file_that_sets_nothing_is_named(tmp_path: Path) -> N
     path.write_text("A=1\nexport\n")
     with pytest.raises(ConfigurationError, match="line 2"):
         load_dotenv(path)
+
+
+def test_a_value_that_is_none_of_a_few_is_answered_with_those() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^SCRAPEWATCH_LOG_LEVEL: must be one of DEBUG, INFO, WARNING, ERROR$"
+    ):
+        load({"SCRAPEWATCH_LOG_LEVEL": "LOUD"})

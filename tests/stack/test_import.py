@@ -18,10 +18,11 @@ from scrapewatch.time import DAY, HOUR, now_ns
 from stack.stores import open_records, open_series
 from tests.stack.conftest import Stores
 from tests.stack.running import Up
-from tests.stack.scrapy_log.written import run_log
+from tests.stack.scrapy_log.written import LOGS, run_log
 
 SHARED = Path(os.environ.get("SCRAPEWATCH_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 REAL_LOGS = SHARED / "scrapy_logs"
+SAMPLE = LOGS / "scrapy-2.13.log"
 
 
 def write_logs(folder: Path, runs: int) -> Counter[str]:
@@ -178,7 +179,7 @@ def test_a_run_that_is_refused_as_a_whole_is_told_and_the_others_are_taken(tmp_p
         done = up.command("import", "scrapy-log", str(logs), "--url", f"{up.url}/")
         assert done.returncode == 1
         assert "4 runs: 3 new, 0 known already" in done.stdout
-        assert "ahead" in done.stderr
+        assert re.search(r"rejected, 0\.log line 1: .*ahead", done.stderr), done.stderr
         up.drain()
         assert shown(up) == expected
 
@@ -211,6 +212,12 @@ def test_ctrl_c_ends_the_demo_at_any_moment_without_a_traceback(tmp_path: Path, 
     ("arguments", "says"),
     [
         (("import", "scrapy-log", "/no/such/file.log"), "there is no file"),
+        (("import", "scrapy-log", "/dev/null"), "neither a file nor a folder"),
+        (("import", "scrapy-log", "logs/spider.log.gz"), "compressed: unpack it first"),
+        (
+            ("import", "scrapy-log", str(SAMPLE), "--url", "nonsense"),
+            r"^scrapewatch: --url nonsense is no URL of a collector.*\n$",
+        ),
         (
             ("import", "scrapy-log", __file__, "--url", "http://127.0.0.1:9"),
             "no run of Scrapy|no collector answers",
