@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embedded.incoming import IncomingTable, read
@@ -93,6 +93,7 @@ def rows_of(table: IncomingTable) -> dict[tuple[Any, ...], dict[str, Value]]:
     return rows
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(good, good, good, odd), max_size=12))
 @example(["jobs,site=a scraped=1i 100", "jobs,site=a saved=2i 100", "jobs,site=a scraped=3i 100"])
 @example(["errors,site=a,type=x count=1i 100", "errors,type=x,site=a count=2i 100"])

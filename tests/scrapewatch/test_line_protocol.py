@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from influxdb_client.client.write.point import Point as TheirPoint
 from line_protocol_parser import parse_line
@@ -146,6 +146,7 @@ def test_escapes_are_those_of_influxdbs_own_client(
     assert encode(ours) == theirs.to_line_protocol()
 
 
+@settings(deadline=None)
 @given(registered_points())
 def test_an_encoder_of_the_registry_writes_what_any_point_is_written_as(
     given: tuple[str, Tier, tuple[str, ...], dict[str, int | float], int],
@@ -157,6 +158,7 @@ def test_an_encoder_of_the_registry_writes_what_any_point_is_written_as(
         assert made.line(made.head(values), fields, time) == encode(Point(measurement, tags, fields, time))
 
 
+@settings(deadline=None)
 @given(registered_points())
 def test_an_independent_parser_reads_what_an_encoder_wrote(
     given: tuple[str, Tier, tuple[str, ...], dict[str, int | float], int],
@@ -173,6 +175,7 @@ def test_an_independent_parser_reads_what_an_encoder_wrote(
     assert read["time"] == time
 
 
+@settings(deadline=None)
 @given(registered_points())
 def test_an_encoder_escapes_as_influxdbs_own_client_does(
     given: tuple[str, Tier, tuple[str, ...], dict[str, int | float], int],
