@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,23 +22,13 @@ AHEAD_ALLOWED: Final = 5 * MINUTE
 
 OLDEST_HISTORY: Final = 50 * 365 * DAY
 
-CONTENT_TYPES: Final = frozenset({"", "application/json", "text/plain", "text/json"})
-
 
 class MalformedBody(InvalidInput):
     """The body is not JSON at all."""
 
 
-class BodyTooLarge(InvalidInput):
-    """The body, or what it unpacks to, is larger than allowed."""
-
-
 class TooManyEvents(InvalidInput):
     """The body has more events than a request may have."""
-
-
-class UnsupportedBody(InvalidInput):
-    """The body has a type or an encoding that is not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +51,6 @@ class Sifted:
     events: Sequence[Event]
     times: Sequence[int]
     rejected: Sequence[Rejection]
-
-
-def unpack(body: bytes, encoding: str, most: int) -> bytes:
-    """``body`` without its content encoding, which may be ``gzip`` or ``deflate``; never unpacks more than ``most`` bytes.
-
-    Raises:
-        UnsupportedBody: the encoding is not taken.
-        BodyTooLarge: it unpacks to more than ``most`` bytes.
-        MalformedBody: it is not in that encoding.
-    """
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise UnsupportedBody("send the body without Content-Encoding, or with gzip")
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    try:
-        plain = unpacker.decompress(body, most + 1)
-    except zlib.error as error:
-        raise MalformedBody(f"the body is not {encoding}, as its Content-Encoding says") from error
-    if len(plain) > most:
-        raise BodyTooLarge(f"the body unpacks to more than {most} bytes; send fewer events at once")
-    if not unpacker.eof:
-        raise MalformedBody("the compressed body is cut off")
-    return plain
 
 
 def parse(body: bytes) -> list[Any]:
