@@ -232,7 +232,7 @@ def ways(names: Sequence[str], store: Store, folder: Path) -> Iterator[list[Way]
 def _ours(served: Served) -> Way:
     def stored() -> float:
         text = fetch(f"{served.url}/metrics")
-        if dead := metric(text, "scrapewatch_events_dead_lettered_total"):
+        if dead := metric(text, "scrapewatch_events_dead_lettered"):
             raise RuntimeError(f"ours: {dead:.0f} events in the dead letters")
         return metric(text, "scrapewatch_events_delivered_total")
 

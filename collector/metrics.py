@@ -31,14 +31,14 @@ def metric_families(collector: Collector) -> Iterator[Metric]:
     for name, value, text in (
         ("accepted", status.accepted, "Events made durable and acknowledged"),
         ("delivered", status.delivered, "Events that both stores have"),
-        (
-            "dead_lettered",
-            status.dead_lettered,
-            "Events whose point a store rejected for good, less those that were replayed since",
-        ),
     ):
         yield CounterMetricFamily(f"scrapewatch_events_{name}", text, value=value)
     for name, figure, text in (
+        (
+            "events_dead_lettered",
+            status.dead_lettered,
+            "Events whose point a store rejected for good, less those that were replayed since",
+        ),
         ("events_spooled", status.spooled, "Events that wait in the spool"),
         ("spool_oldest_age_seconds", status.oldest_age, "Age of the oldest event that waits"),
         (

@@ -142,7 +142,7 @@ def test_accepted_is_delivered_and_spooled_and_dead_lettered_whenever_it_is_read
                     value(families, "scrapewatch_events_accepted_total"),
                     value(families, "scrapewatch_events_delivered_total"),
                     value(families, "scrapewatch_events_spooled"),
-                    value(families, "scrapewatch_events_dead_lettered_total"),
+                    value(families, "scrapewatch_events_dead_lettered"),
                 )
             )
 

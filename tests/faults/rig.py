@@ -27,7 +27,7 @@ import psutil
 
 from influx.bootstrap import bootstrap
 from tests.faults.ledger import Counts, Ledger, Request, by_site, difference
-from tests.faults.proxy import FaultProxy
+from tests.faults.proxy import FaultProxy, Write
 from tests.influxd import Influxd
 from tests.stack.running import Up
 
@@ -126,7 +126,7 @@ class Process(Up):
         """Accepted, delivered, spooled and dead-lettered events, at one instant."""
         lines = self.get("/metrics").splitlines()
         found = {}
-        for name in ("accepted_total", "delivered_total", "spooled", "dead_lettered_total"):
+        for name in ("accepted_total", "delivered_total", "spooled", "dead_lettered"):
             (line,) = [text for text in lines if text.startswith(f"scrapewatch_events_{name} ")]
             found[name.removesuffix("_total")] = int(float(line.split()[1]))
         return found
@@ -236,6 +236,9 @@ class Rig:
             if kind is not None and self.process.runs:
                 self.process.kill()
             self.process.stop()
+        # With its buckets: other tests share the server.
+        (org,) = json.loads(self._ask("GET", f"/api/v2/orgs?org={self.org}"))["orgs"]
+        self._ask("DELETE", f"/api/v2/orgs/{org['id']}")
 
     def post(self, sent: Request, *, timeout: float = 60.0, key: bool = True) -> Answer:
         """Send once; an acknowledgement is noted in the ledger.
@@ -289,18 +292,24 @@ from(bucket: "{bucket}") |> range(start: 0, stop: 2100-01-01T00:00:00Z)
     or (r._measurement == "pages" and r._field == "count") or (r._measurement == "errors" and r._field == "count"))
   |> group(columns: ["_measurement", "session_id", "site"]) |> sum()
 """
-        asked = urllib.request.Request(
-            f"{self.influxd.url}/api/v2/query?org={self.org}",
-            query.encode(),
-            {"Authorization": f"Token {self.influxd.token}", "Content-Type": "application/vnd.flux"},
-        )
-        with urllib.request.urlopen(asked, timeout=60) as answer:
-            text = answer.read().decode()
+        text = self._ask("POST", f"/api/v2/query?org={self.org}", query.encode()).decode()
         found: Counts = Counter()
         for row in csv.DictReader(io.StringIO(text)):
             if row["_measurement"] != "_measurement":  # tables repeat their header
                 found[(row["_measurement"], row.get("session_id") or "", row["site"])] += int(row["_value"])
         return found
+
+    def restore(self, write: Write) -> None:
+        """Store what a write stored in another organisation."""
+        self._ask("POST", f"/api/v2/write?org={self.org}&bucket={write.bucket}&precision=ns", write.stored)
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """InfluxDB itself, past the proxy."""
+        headers = {"Authorization": f"Token {self.influxd.token}", "Content-Type": "application/vnd.flux"}
+        asked = urllib.request.Request(self.influxd.url + path, body, headers, method=method)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            found: bytes = answer.read()
+            return found
 
     def in_records(self) -> Counts:
         """What the records hold, by session and site."""

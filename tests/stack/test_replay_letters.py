@@ -180,7 +180,7 @@ def test_a_running_collector_sends_what_is_wanted_while_events_go_on(stores: Sto
         assert status(up)["dead_letters"] == 2
         assert up.command("spool", "replay", "--all").returncode == 0
         up.drain()
-        assert up.metric("scrapewatch_events_dead_lettered_total") == 0
+        assert up.metric("scrapewatch_events_dead_lettered") == 0
     with opened(stores) as (series, records):
         roll(series, records)
         assert scraped(series, Tier.FLEET_1M, at) == 13
