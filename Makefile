@@ -5,6 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
+# Each process that is started would compile what it imports anew, for seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 PY := .venv/bin/python
 UV := .venv/bin/uv
