@@ -15,6 +15,7 @@ import pytest
 from collector.spool_file import looking_into
 from collector.spool_view import status_of
 from scrapewatch.problems import ConfigurationError
+from stack.serve import DRAIN_SECONDS, STOP_SECONDS
 from tests.stack.running import Up, free_port
 from tests.stack.test_import import shown, write_logs
 
@@ -151,3 +152,12 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, hanging:
     with Up(tmp_path) as again:
         again.drain()
         assert [session["total_jobs_found"] for session in again.sessions()] == [3]
+
+
+def test_who_runs_it_gives_it_the_time_that_it_takes_to_end() -> None:
+    root = Path(__file__).parents[2]
+    compose = (root / "docker-compose.yml").read_text()
+    unit = (root / "packaging" / "systemd" / "scrapewatch-collector.service").read_text()
+    assert f"stop_grace_period: {STOP_GRACE:.0f}s" in compose
+    assert f"\nTimeoutStopSec={STOP_GRACE:.0f}\n" in unit
+    assert STOP_SECONDS + DRAIN_SECONDS < STOP_GRACE / 2
