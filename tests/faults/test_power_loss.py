@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import time
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +56,7 @@ def restore(rig: Rig, writes: Sequence[Write], at: float, chance: random.Random)
     """Make what InfluxDB, on a machine of its own, held then: of a write that was under way nobody knows."""
     for write in writes:
         if write.stored and (write.ended < at or (write.at < at and chance.random() < 0.5)):
-            request = urllib.request.Request(
-                f"{rig.influxd.url}/api/v2/write?org={rig.org}&bucket={write.bucket}&precision=ns",
-                write.stored,
-                {"Authorization": f"Token {rig.influxd.token}"},
-            )
-            urllib.request.urlopen(request, timeout=60).close()
+            rig.restore(write)
 
 
 def test_a_sync_of_the_spool_comes_between_each_request_and_its_acknowledgement(run: Run) -> None:
