@@ -25,13 +25,6 @@ RESULTS: Final = Path(__file__).parent / "results"
 
 def surroundings(**versions: str) -> dict[str, Any]:
     """The machine, the versions, the commit and the command of a run that ends now."""
-    revision = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=RESULTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "machine": f"{os.cpu_count()} × {_processor()}, {_memory_gb()} GB, {platform.system()} {platform.release()}",
         "versions": {
@@ -40,7 +33,7 @@ def surroundings(**versions: str) -> dict[str, Any]:
             **{name: version(name) for name in ("uvicorn", "pydantic", "msgspec")},
             **versions,
         },
-        "revision": revision.stdout.strip(),
+        "revision": _revision(),
         "command": " ".join(["python -m", f"bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()),
         "load_average": [round(load, 2) for load in os.getloadavg()],
@@ -69,6 +62,19 @@ def read(name: str) -> dict[str, Any] | None:
     """What was written, or None."""
     path = RESULTS / f"{name}.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _revision() -> str:
+    """The commit that was measured, with a + where files differ from it other than those that benchmarks write."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["git", *arguments], cwd=RESULTS.parents[1], capture_output=True, text=True, check=False
+        )
+
+    written = (":!bench/results", ":!docs/performance.md")
+    changed = git("diff", "--quiet", "HEAD", "--", ".", *written).returncode
+    return git("rev-parse", "--short", "HEAD").stdout.strip() + ("+" if changed else "")
 
 
 def _processor() -> str:
