@@ -129,6 +129,10 @@ def import_scrapy_log(
     data_dir: DataOption = None,
 ) -> None:
     """Turn Scrapy logs into sessions, site executions and points. Importing the same run again changes nothing."""
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"--url {url} is no URL of a collector: write one such as http://127.0.0.1:8000"
+        )
     plan = _read(importing.logs_in(files), site or [], shift_to_now=shift_to_now, with_cut_off=with_cut_off)
     if plan.cut_off:
         err.print(
@@ -151,10 +155,6 @@ def import_scrapy_log(
 
 def _import_runs(plan: importing.Plan, url: str | None, chosen: Settings) -> importing.Imported:
     given = url is not None
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise ConfigurationError(
-            f"--url {url} is no URL of a collector: write one such as http://127.0.0.1:8000"
-        )
     url = (url or url_of(chosen.host, chosen.port)).rstrip("/")
     if _answers(url):
         done = _send(plan, url)
