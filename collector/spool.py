@@ -58,7 +58,9 @@ _MOST_SESSIONS_IN_MEMORY = 50_000
 _CHECKPOINT_AFTER = 8_000_000
 _LONGEST_LOG = 128_000_000
 
+_MEASURE_EVERY = 0.1
 _MEASURE_DISK_EVERY = 0.5
+_OTHER_BODY = "this Idempotency-Key was used with another body; use a new key for new events"
 _STOPPING = "the collector is stopping; send it again"
 
 
@@ -124,6 +126,15 @@ class _Segment:
     request: Request
 
 
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """What became of each request, and the keys and ids to note."""
+
+    outcomes: list[Kept | Conflict]
+    keys: list[tuple[str, str, str, int]]
+    ids: list[tuple[str, str, int]]
+
+
 _Job = Callable[[sqlite3.Connection], Any] | Append
 
 
@@ -181,7 +192,7 @@ class Spool:
         self._memory: OrderedDict[tuple[str, str], tuple[Sites, int] | None] = OrderedDict()
         self._page_size: int = one(self._connection, "PRAGMA page_size")
         self._used = self._reusable = self._free = 0
-        self._disk_measured = 0.0
+        self._measured = self._disk_measured = 0.0
         self._measure()
         self._measure_disk()
         self._squeeze_segment, self._squeeze_flush = Squeezer(), Squeezer()  # one for each thread
@@ -241,52 +252,49 @@ class Spool:
             return f"the disk of the spool has {free} bytes free and must keep {self._min_free_bytes}"
         return None
 
-    def _sort_out(self, connection: sqlite3.Connection, item: Append) -> Kept | Conflict:
-        """What of a request is new; its key and ids are noted."""
-        if item.key is not None:
-            known = _is_known(connection, item.tenant, item.key, item.body)
-            if isinstance(known, Conflict):
-                return known
-            if known:
-                return Kept(0, len(item.events), (), ())
-            connection.execute(
-                "INSERT INTO request_keys VALUES (?, ?, ?, ?)",
-                (item.tenant, item.key, item.body, item.received_at),
-            )
-        times, events = item.times, item.events
-        for event in events:
-            if event.event_id is not None:
-                fresh = [k for k, event in enumerate(events) if self._is_new(connection, item, event)]
+    def _sort_out(self, connection: sqlite3.Connection, items: Sequence[Append]) -> _Sorted:
+        """What of each request is new, in their order.
+
+        A few statements for all of them: each statement gives up the interpreter, and gets it back only when it is its turn.
+        """
+        keys: dict[str, dict[str, bytes]] = {}
+        ids: dict[str, set[str]] = {}
+        for tenant in {item.tenant for item in items}:
+            asked = [item for item in items if item.tenant == tenant]
+            if wanted := [item.key for item in asked if item.key is not None]:
+                keys[tenant] = _known_keys(connection, tenant, wanted)
+            if wanted := [e.event_id for item in asked for e in item.events if e.event_id is not None]:
+                ids[tenant] = _known_ids(connection, tenant, wanted)
+        new_keys: list[tuple[str, str, str, int]] = []
+        new_ids: list[tuple[str, str, int]] = []
+        outcomes: list[Kept | Conflict] = []
+        for item in items:
+            if item.key is not None:
+                known = keys[item.tenant]
+                if item.key in known:
+                    same = known[item.key] == item.body
+                    outcomes.append(Kept(0, len(item.events), (), ()) if same else Conflict(_OTHER_BODY))
+                    continue
+                known[item.key] = item.body
+                new_keys.append((item.tenant, item.key, item.body.hex(), item.received_at))
+            times, events = item.times, item.events
+            if item.tenant in ids:
+                met = ids[item.tenant]
+                fresh: list[int] = []
+                for place, event in enumerate(events):
+                    if event.event_id is not None:
+                        if event.event_id in met:
+                            continue
+                        met.add(event.event_id)
+                        new_ids.append((item.tenant, event.event_id, item.received_at))
+                    fresh.append(place)
                 if len(fresh) < len(events):
                     times, events = [times[k] for k in fresh], [events[k] for k in fresh]
-                break
-        return Kept(len(events), len(item.events) - len(events), times, events)
+            outcomes.append(Kept(len(events), len(item.events) - len(events), times, events))
+        return _Sorted(outcomes, new_keys, new_ids)
 
-    def _is_new(self, connection: sqlite3.Connection, item: Append, event: Event) -> bool:
-        if event.event_id is None:
-            return True
-        return (
-            connection.execute(
-                "INSERT OR IGNORE INTO event_ids VALUES (?, ?, ?)",
-                (item.tenant, event.event_id, item.received_at),
-            ).rowcount
-            == 1
-        )
-
-    def _store(self, connection: sqlite3.Connection, fresh: Sequence[tuple[Append, Kept]]) -> list[_Segment]:
-        """Write what is new as segments: one a tenant, and one for each request of history under a key."""
-        joined: dict[str, Request] = {}
-        requests: list[Request] = []
-        for item, kept in fresh:
-            if item.source is not None:
-                requests.append(Request(item.tenant, item.source, item.received_at, kept.times, kept.events))
-                continue
-            request = joined.get(item.tenant)
-            if request is None:
-                request = joined[item.tenant] = Request(item.tenant, None, item.received_at, [], [])
-                requests.append(request)
-            request.times.extend(kept.times)  # type: ignore[attr-defined]
-            request.events.extend(kept.events)  # type: ignore[attr-defined]
+    def _store(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> list[_Segment]:
+        """Write ``requests`` as segments; they count as accepted."""
         segments = []
         for request in requests:
             packed = pack(request.times, request.events)
@@ -307,7 +315,7 @@ class Spool:
             segments.append(_Segment(self._next_position, count, len(packed), request))
             self._next_position += count
             self._logged += len(blob)
-        _count(connection, "accepted", sum(segment.count for segment in segments))
+            self._used += len(blob)  # about: it is measured now and then
         return segments
 
     def _hand_on(self, segments: Sequence[_Segment]) -> None:
@@ -419,9 +427,14 @@ class Spool:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (number, cut.last_position, events, sources, now, batches, changes, cut.damaged),
             )
-            connection.executemany(
-                "INSERT OR REPLACE INTO memory VALUES (?, ?, ?, ?)",
-                [(tenant, session, orjson.dumps(sites), now) for (tenant, session), sites in remembered],
+            _insert(
+                connection,
+                "memory",
+                4,
+                [
+                    (tenant, session, orjson.dumps(sites).decode(), now)
+                    for (tenant, session), sites in remembered
+                ],
             )
             self._logged += len(batches) + len(changes)
 
@@ -623,21 +636,31 @@ class Spool:
 
     def _commit(self, group: Sequence[tuple[_Job, Any]], outcomes: list[tuple[Any, Any]]) -> None:
         position = self._next_position
+        appends = [(job, waiting) for job, waiting in group if isinstance(job, Append)]
         done: list[tuple[Any, Any]] = []
-        fresh: list[tuple[Append, Kept]] = []
         began = time.perf_counter()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            # Nobody else writes keys and ids: they can be looked up before the transaction.
+            found = self._sort_out(self._connection, [job for job, _ in appends])
+            fresh = [
+                (job, outcome)
+                for (job, _), outcome in zip(appends, found.outcomes, strict=True)
+                if isinstance(outcome, Kept) and outcome.events
+            ]
+            requests = _joined(fresh)
+            if len(requests) != 1 or found.keys or found.ids or len(appends) < len(group):
+                self._connection.execute("BEGIN IMMEDIATE")
             for job, waiting in group:
-                if isinstance(job, Append):
-                    kept = self._sort_out(self._connection, job)
-                    if isinstance(kept, Kept) and kept.events:
-                        fresh.append((job, kept))
-                    done.append((waiting, kept))
-                else:
+                if not isinstance(job, Append):
                     done.append((waiting, job(self._connection)))
-            segments = self._store(self._connection, fresh) if fresh else []
-            self._connection.execute("COMMIT")
+            _insert(self._connection, "request_keys", 4, found.keys)
+            _insert(self._connection, "event_ids", 3, found.ids)
+            segments = self._store(self._connection, requests)
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
+            done += [
+                (waiting, outcome) for (_, waiting), outcome in zip(appends, found.outcomes, strict=True)
+            ]
         except Exception as error:  # whatever it was, nobody may be told that it is durable
             self._next_position = position
             if self._connection.in_transaction:
@@ -657,8 +680,9 @@ class Spool:
         outcomes += done
         if segments:
             self._hand_on(segments)
-        with contextlib.suppress(sqlite3.Error, OSError):
-            self._measure()
+        if len(appends) < len(group) or time.monotonic() - self._measured > _MEASURE_EVERY:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                self._measure()
 
     # --- the log
 
@@ -683,9 +707,12 @@ class Spool:
 
     def _measure(self) -> None:
         # The file never shrinks: what is free in it is used again. Its log is no measure, being as long as the longest transaction was.
-        free = one(self._connection, "PRAGMA freelist_count")
-        self._used = (one(self._connection, "PRAGMA page_count") - free) * self._page_size
+        free, pages = self._connection.execute(
+            "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count"
+        ).fetchone()
+        self._used = (pages - free) * self._page_size
         self._reusable = free * self._page_size
+        self._measured = time.monotonic()
 
     def _measure_disk(self) -> None:
         self._free = shutil.disk_usage(self._folder).free
@@ -696,6 +723,23 @@ _SINKS: Final = {"series": "series_done", "records": "records_done", "windows": 
 # A window may be marked for the roller only once the points are there to be rolled up. History sent under a key is known to the records
 # for good, so only once all else is done: a spool that is lost in between costs nothing, since the history can be sent again.
 _READY: Final = {"series": "1", "records": "sources = 0 OR windows_done = 1", "windows": "series_done = 1"}
+
+
+def _joined(fresh: Sequence[tuple[Append, Kept]]) -> list[Request]:
+    """What is new: one request a tenant, and one for each that is history under a key."""
+    joined: dict[str, Request] = {}
+    requests: list[Request] = []
+    for item, kept in fresh:
+        if item.source is not None:
+            requests.append(Request(item.tenant, item.source, item.received_at, kept.times, kept.events))
+            continue
+        request = joined.get(item.tenant)
+        if request is None:
+            request = joined[item.tenant] = Request(item.tenant, None, item.received_at, [], [])
+            requests.append(request)
+        request.times.extend(kept.times)  # type: ignore[attr-defined]
+        request.events.extend(kept.events)  # type: ignore[attr-defined]
+    return requests
 
 
 def _no_delivery(_: list[tuple[Any, Kept | Exception]]) -> None:
@@ -709,10 +753,36 @@ def _whole(blob: bytes, checksum: int) -> bytes:
 
 
 def _is_known(connection: sqlite3.Connection, tenant: str, key: str, body: bytes) -> bool | Conflict:
-    known = one(connection, "SELECT body FROM request_keys WHERE tenant = ? AND key = ?", tenant, key)
-    if known is not None and known != body:
-        return Conflict("this Idempotency-Key was used with another body; use a new key for new events")
-    return known is not None
+    known = _known_keys(connection, tenant, [key])
+    return Conflict(_OTHER_BODY) if known.get(key, body) != body else key in known
+
+
+def _known_keys(connection: sqlite3.Connection, tenant: str, keys: Sequence[str]) -> dict[str, bytes]:
+    """Those of ``keys`` that were used, with the digests of their bodies."""
+    found = connection.execute(
+        "SELECT key, body FROM request_keys WHERE tenant = ? AND key IN (SELECT value FROM json_each(?))",
+        (tenant, orjson.dumps(keys).decode()),
+    )
+    return {key: bytes.fromhex(body) if isinstance(body, str) else body for key, body in found}
+
+
+def _known_ids(connection: sqlite3.Connection, tenant: str, ids: Sequence[str]) -> set[str]:
+    """Those of ``ids`` that were met."""
+    found = connection.execute(
+        "SELECT event_id FROM event_ids WHERE tenant = ? AND event_id IN (SELECT value FROM json_each(?))",
+        (tenant, orjson.dumps(ids).decode()),
+    )
+    return {event_id for (event_id,) in found}
+
+
+def _insert(connection: sqlite3.Connection, table: str, columns: int, rows: Sequence[Sequence[Any]]) -> None:
+    """Insert or replace ``rows`` of JSON values by one statement."""
+    if rows:
+        values = ", ".join(f"json_extract(value, '$[{k}]')" for k in range(columns))
+        connection.execute(
+            f"INSERT OR REPLACE INTO {table} SELECT {values} FROM json_each(?)",  # noqa: S608 - names of ours
+            (orjson.dumps(rows).decode(),),
+        )
 
 
 def _persisted(number: int, events: int, batches: bytes, changes: bytes) -> PersistedFlush:

@@ -79,6 +79,13 @@ CREATE TABLE IF NOT EXISTS quarantine (
 );
 """
 
+# In one step with the insert: each statement of its own costs an ack a turn of the interpreter.
+_COUNTS_ACCEPTED = """
+CREATE TRIGGER IF NOT EXISTS count_accepted AFTER INSERT ON segments BEGIN
+    UPDATE meta SET value = value + NEW.count WHERE name = 'accepted';
+END
+"""
+
 
 def hold(folder: Path) -> Any:
     """An exclusive lock on ``folder`` that the system frees when the process dies, however it dies.
@@ -257,6 +264,7 @@ def _bring_up(connection: sqlite3.Connection, folder: Path) -> None:
     if written == 1:
         _from_1(connection)
         connection.execute("UPDATE meta SET value = ? WHERE name = 'format'", (FORMAT,))
+    connection.execute(_COUNTS_ACCEPTED)
 
 
 def _from_1(connection: sqlite3.Connection) -> None:

@@ -55,7 +55,7 @@ KEEP_ALIVE_SECONDS: Final = 75
 """How long a connection may wait for its next request: longer than load balancers keep theirs (60 s as a rule), so that none
 sends a request on a connection that is just being closed."""
 
-SWITCH_SECONDS: Final = 0.001
+SWITCH_SECONDS: Final = 0.0003
 """How long a thread may keep the interpreter while another waits for it."""
 
 STOP_SECONDS: Final = 4
