@@ -50,7 +50,7 @@ KEYS_KEPT: Final = 9 * DAY
 
 _MOST_IN_A_COMMIT = 500
 _MOST_BYTES_IN_A_CUT = 32_000_000
-_MOST_BYTES_IN_MEMORY = 64_000_000
+_MOST_BYTES_IN_MEMORY = 24_000_000  # as packed; as objects they take five times as much
 _MOST_FLUSHES_IN_MEMORY = 4
 _MOST_SESSIONS_IN_MEMORY = 50_000
 
@@ -189,6 +189,7 @@ class Spool:
         self._handed: deque[_Segment] = deque()
         self._handed_bytes = 0
         self._flushes: OrderedDict[int, PersistedFlush] = OrderedDict()
+        self._through: dict[int, set[str]] = {}
         self._memory: OrderedDict[tuple[str, str], tuple[Sites, int] | None] = OrderedDict()
         self._page_size: int = one(self._connection, "PRAGMA page_size")
         self._used = self._reusable = self._free = 0
@@ -341,8 +342,7 @@ class Spool:
         requests: list[Request] = []
         total = damaged = size = 0
         with self._handing:
-            while self._handed and self._handed[0].position <= after:
-                self._handed_bytes -= self._handed.popleft().size
+            self._let_go(after)
             for segment in self._handed:
                 if segment.position != after + 1 or (
                     total and (total + segment.count > most_events or size > most_bytes)
@@ -378,6 +378,11 @@ class Spool:
             size += len(packed)
             requests.append(Request(tenant, source, received_at, times, events))
         return Cut(after, requests, damaged, size) if total else None
+
+    def _let_go(self, position: int) -> None:
+        """Forget what was handed on up to ``position``."""
+        while self._handed and self._handed[0].position <= position:
+            self._handed_bytes -= self._handed.popleft().size
 
     def recall(self, tenant: str, session_id: str) -> Sites | None:
         """What earlier folds knew of the sites of a session."""
@@ -443,6 +448,7 @@ class Spool:
         for key, sites in remembered:
             self._memory[key] = (sites, now)
         with self._handing:
+            self._let_go(cut.last_position)
             self._flushes[number] = PersistedFlush(number, events, folded.batches, folded.changes)
             while len(self._flushes) > _MOST_FLUSHES_IN_MEMORY:
                 self._flushes.popitem(last=False)
@@ -515,6 +521,12 @@ class Spool:
             _free(connection)
 
         self._submit(write).result()
+        with self._handing:
+            through = self._through.setdefault(number, set())
+            through.add(sink)
+            if len(through) == len(_SINKS):
+                del self._through[number]
+                self._flushes.pop(number, None)
 
     # --- dead letters
 

@@ -298,5 +298,4 @@ async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Ser
         finally:
             server.should_exit = True
             await task
-            gc.unfreeze()  # what ends with the process may be let go of
             gc.unfreeze()  # or else extension modules say at the end of the process that they leak
