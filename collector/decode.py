@@ -26,6 +26,9 @@ from scrapewatch.time import to_datetime, to_ns
 Event = Any
 """A struct of :data:`STRUCTS`: ``session_id``, ``timestamp``, ``event_id`` and ``value``, itself a struct with the model's fields."""
 
+_IN_ONE_GO: Final = 256_000
+"""Bytes up to which a body is decoded in one step. It holds the interpreter: with a larger one others get their turns in between."""
+
 _PLAIN: Final = frozenset({str, int, float, bool})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _YEARS: Final = range(1900, 2200)  # what 64 bits of nanoseconds since 1970 hold, as in the models
@@ -152,6 +155,7 @@ METRIC_OF: Final[Mapping[type, str]] = {struct: metric for metric, struct in STR
 
 _union: Any = typing.Union[tuple(STRUCTS.values())]  # noqa: UP007 - made at run time
 _list = msgspec.json.Decoder(list[_union])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
 _one = msgspec.json.Decoder(_union)
 _unpacker = msgspec.msgpack.Decoder(tuple[list[int], list[_union]])
 _packer = msgspec.msgpack.Encoder()
@@ -217,7 +221,11 @@ def decode(body: bytes) -> list[Event] | None:
     if b"\\u0000" in body or not _is_utf8(body):
         return None
     try:
-        return [_one.decode(body)] if body[:1] == b"{" else _list.decode(body)
+        if body[:1] == b"{":
+            return [_one.decode(body)]
+        if len(body) > _IN_ONE_GO:
+            return [_one.decode(item) for item in _items.decode(body)]
+        return _list.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

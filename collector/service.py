@@ -17,7 +17,7 @@ from collector.cardinality import TagValues
 from collector.contributions import Announced
 from collector.decode import as_message
 from collector.forward import Forwarder
-from collector.ingest import Rejection, sift, sift_items
+from collector.ingest import Rejection, Sifted, sift, sift_items
 from collector.observed import Observed
 from collector.periodic import Periodic
 from collector.reporting import EVERY, Reporter
@@ -194,12 +194,12 @@ class Collector:
         received_at = now_ns()
         most = self._settings.max_events
         values = self._values_of(tenant)
-        if len(body) > _LARGE:
-            sifted = await asyncio.to_thread(
-                sift, body, values, received_at=received_at, backfill=backfill, lines=lines, most=most
-            )
-        else:
+
+        def look() -> tuple[Sifted, bytes]:
             sifted = sift(body, values, received_at=received_at, backfill=backfill, lines=lines, most=most)
+            return sifted, b"" if key is None else _digest(body, backfill=backfill)
+
+        sifted, digest = await asyncio.to_thread(look) if len(body) > _LARGE else look()
         for rejection in sifted.rejected:
             self.observed.rejected[rejection.field.removeprefix("value.").split(".")[0] or "body"] += 1
         if not sifted.events:
@@ -207,7 +207,6 @@ class Collector:
         full = self.spool.room()
         if full is not None:
             raise SpoolFull(f"{full}; send it again later")
-        digest = b"" if key is None else hashlib.sha256(body + (b"\1" if backfill else b"\0")).digest()
         source = key if backfill else None
         if source is not None and (
             # The spool first: it can tell another body under the same key.
@@ -346,3 +345,9 @@ class Collector:
             if problem is not None:
                 problems.append(f"{name}: {problem}")
         return self.spool.status(), problems
+
+
+def _digest(body: bytes, *, backfill: bool) -> bytes:
+    digest = hashlib.sha256(body)
+    digest.update(b"\1" if backfill else b"\0")
+    return digest.digest()

@@ -252,3 +252,14 @@ def test_labels_coverage_and_mounts_are_bounded_too() -> None:
     assert [item.field for item in sift(as_json([coverage]), known, received_at=NOW).rejected] == [
         "value.field_coverage"
     ]
+
+
+def test_a_large_body_is_taken_as_a_small_one_is() -> None:
+    events = [
+        {"session_id": "s", "metric": "error_occurred", "value": {"site": "a", "message": "x" * 5_000}}
+    ] * 100
+    assert shown(sift(as_json(events), values(), received_at=NOW)) == by_the_models(
+        as_json(events), backfill=False
+    )
+    broken = as_json(events)[:-1] + b',{"session_id":1}]'
+    assert shown(sift(broken, values(), received_at=NOW)) == by_the_models(broken, backfill=False)
