@@ -176,6 +176,9 @@ class Forwarder:
         """Send the dead letters again that somebody wants to be sent; how many are stored now.
 
         They keep their stamps, and the records had them with their flush: nothing counts twice.
+
+        Raises:
+            StoreUnavailable: a store does not answer; the letters stay as they are.
         """
         letters = self._spool.wanted_letters()
         if not letters:
@@ -188,8 +191,7 @@ class Forwarder:
             batch.events.append(item.letter.events)  # type: ignore[attr-defined]
         result = self._series.write(Flush(self._collector_no, 0, [batches[key] for key in sorted(batches)]))
         if result.kept is not None:
-            log.warning("dead letters wait for the series store", reason=result.kept)
-            return 0
+            raise StoreUnavailable(result.kept, result.retry_after)
         reasons = {(item.tenant, item.tier, item.line): item.reason for item in result.rejected}
         refused = {
             item.id: reason

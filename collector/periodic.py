@@ -16,7 +16,8 @@ log = structlog.get_logger(__name__)
 class Periodic:
     """Calls ``work`` every ``interval`` seconds until stopped; what it raises is logged, and it goes on.
 
-    An ``interval`` that is called says after each turn how many seconds the next one is away.
+    A store that names a time to come back is not asked before it. An ``interval`` that is called says after each turn how many seconds
+    the next one is away.
     ``problem`` says why the last call failed; None when it did not.
     """
 
@@ -41,6 +42,7 @@ class Periodic:
     def _run(self) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
+            not_before = 0.0
             try:
                 self._work()
                 self.problem = None
@@ -48,6 +50,7 @@ class Periodic:
                 if self.problem != str(error):
                     log.warning("waits for a store", work=self._name, reason=str(error))
                 self.problem = str(error)
+                not_before = error.retry_after or 0.0
             except Exception as error:  # whatever it was, the next turn may go well
                 fault = f"{type(error).__name__}: {error}"
                 if self.problem != fault:
@@ -56,4 +59,4 @@ class Periodic:
             left = (
                 self._interval() if callable(self._interval) else self._interval - (time.monotonic() - began)
             )
-            self._stop.wait(max(left, 0.01))
+            self._stop.wait(max(left, not_before, 0.01))

@@ -17,6 +17,7 @@ from scrapewatch import histogram
 from scrapewatch.line_protocol import Point, Value, encode
 from scrapewatch.measurements import KEEPING, MEASUREMENTS, QUANTILES, Tier, rollup_fields
 from scrapewatch.ports import Batch, DirtyWindow, Flush, RecordChanges, RecordStore, SeriesStore, TimeRange
+from scrapewatch.problems import StoreUnavailable
 from scrapewatch.time import MINUTE, now_ns, window_start
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,6 @@ class Roller:
         self._hours_at = float("-inf")
         self._minute_at = float("-inf")
         self.rolled = 0
-        self.problem: str | None = None
 
     def roll(self, *, hours: bool | None = None) -> int:
         """Compute what is dirty; the number of windows done.
@@ -66,8 +66,7 @@ class Roller:
         windows = self._records.dirty_windows(_MOST_WINDOWS, settled_before=settled_before)
         done = 0
         for tenant, tier, group in _runs(windows):
-            if not self._compute(tenant, tier, group):
-                break
+            self._compute(tenant, tier, group)
             if not self._hold():
                 # It took longer than the lease: another roller may have read newer points, and what it wrote be overwritten by now.
                 anew = {tier: [window.start for window in group]}
@@ -95,7 +94,7 @@ class Roller:
     def _hold(self) -> bool:
         return self._records.hold_lease(LEASE, self._holder, LEASE_SECONDS)
 
-    def _compute(self, tenant: str, tier: Tier, group: Sequence[DirtyWindow]) -> bool:
+    def _compute(self, tenant: str, tier: Tier, group: Sequence[DirtyWindow]) -> None:
         every = KEEPING[tier].window
         time_range = TimeRange(group[0].start, group[-1].start + every, every)
         lines: list[str] = []
@@ -107,13 +106,12 @@ class Roller:
             )
             lines += [encode(rolled(point)) for point in points]
         if not lines:
-            self.problem = None
-            return True
+            return
         result = self._series.write(Flush(0, 0, [Batch(tenant, tier, lines, [0] * len(lines))]))
         for rejected in result.rejected:
             log.error("the store rejects a rollup", reason=rejected.reason, tier=tier)
-        self.problem = result.kept
-        return result.kept is None
+        if result.kept is not None:
+            raise StoreUnavailable(result.kept, result.retry_after)
 
 
 def rolled(point: Point) -> Point:

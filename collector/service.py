@@ -339,7 +339,7 @@ class Collector:
         if self.forwarder.fault is not None:
             problems.append(f"forwarding: {self.forwarder.fault}")
         for name, problem in (
-            ("rollups", self._rolling.problem or self.roller.problem),
+            ("rollups", self._rolling.problem),
             ("watch of sessions", self._watching.problem),
         ):
             if problem is not None:
