@@ -8,7 +8,6 @@ import gc
 import ipaddress
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -54,9 +53,6 @@ API: Final = "api"
 KEEP_ALIVE_SECONDS: Final = 75
 """How long a connection may wait for its next request: longer than load balancers keep theirs (60 s as a rule), so that none
 sends a request on a connection that is just being closed."""
-
-SWITCH_SECONDS: Final = 0.0003
-"""How long a thread may keep the interpreter while another waits for it."""
 
 STOP_SECONDS: Final = 4
 """How long requests under way may take once the server was asked to stop."""
@@ -251,11 +247,10 @@ def _spare_what_stays() -> None:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` as :func:`asyncio.run` does, on the fast loop and with threads that take turns quickly.
+    """Run ``work`` as :func:`asyncio.run` does, on the fast loop.
 
-    An ack needs the interpreter three times for a moment; at the default of 5 ms a turn it would wait for the fold each time.
+    The interpreter's own 5 ms a turn stay: with shorter turns the threads lose more by taking them than an ack gains.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop is not None else None) as runner:
         return runner.run(work)
 
