@@ -58,6 +58,9 @@ _MOST_SESSIONS_IN_MEMORY = 50_000
 _CHECKPOINT_AFTER = 8_000_000
 _LONGEST_LOG = 128_000_000
 
+_SPARE = 64_000_000
+_PAGES_GIVEN_BACK = 1_000
+
 _MEASURE_EVERY = 0.1
 _MEASURE_DISK_EVERY = 0.5
 _OTHER_BODY = "this Idempotency-Key was used with another body; use a new key for new events"
@@ -643,6 +646,8 @@ class Spool:
                 self._checkpoint_here("TRUNCATE")
             elif self._copied:
                 self._checkpoint_here("PASSIVE")
+            if self._reusable > max(_SPARE, self._used):
+                self._give_back()
             elif self._logged > _CHECKPOINT_AFTER:
                 self._checkpoint.set()
 
@@ -717,8 +722,16 @@ class Spool:
             self._connection.execute(f"PRAGMA wal_checkpoint({how})")
         self._logged = 0
 
+    def _give_back(self) -> None:
+        """Make the file a little smaller: a backlog that is through need not keep its room."""
+        with contextlib.suppress(sqlite3.Error):
+            # As a script, because a statement without columns would be stepped only once.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})")
+            self._logged += _PAGES_GIVEN_BACK * self._page_size
+            self._measure()
+
     def _measure(self) -> None:
-        # The file never shrinks: what is free in it is used again. Its log is no measure, being as long as the longest transaction was.
+        # What is free in the file is used again. Its log is no measure, being as long as the longest transaction was.
         free, pages = self._connection.execute(
             "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count"
         ).fetchone()

@@ -386,3 +386,20 @@ def test_a_request_that_is_cancelled_while_it_waits_does_not_hold_up_those_after
     assert [waiting[k].result(10).accepted for k in (0, 2)] == [1, 1]
     assert append(spool, jobs(1)).accepted == 1
     assert spool.status().accepted == 3
+
+
+def test_a_backlog_that_is_through_gives_its_room_back_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.spool._SPARE", 1_000_000)
+    spool = Spool(tmp_path / "spool")
+    for _ in range(200):
+        append(spool, [event("error_occurred", {"site": "a", "message": os.urandom(4_900).hex()})] * 5)
+    number = persist_one(spool)
+    for sink in ("series", "records", "windows"):
+        spool.passed(sink, number)
+    for _ in range(30):
+        append(spool, jobs(1))
+    assert spool.status().spooled == 30
+    spool.close()
+    assert (tmp_path / "spool" / "spool.sqlite").stat().st_size < 3_000_000
