@@ -213,15 +213,17 @@ class Share:
         sums = {"scraped": tally.scraped, "saved": tally.saved, **lost}
         self._add(session_id, "jobs", (site,), second, sums, {}, tally.events)
         session = self._tallied(session_id, tally)
-        _add(self._execution(session, session_id, site, attempt, tally.first), jobs_scraped=tally.scraped)
-        _add(
-            session,
-            jobs_seen=tally.scraped,
-            total_jobs_saved=tally.saved,
-            duplicates_skipped=tally.duplicate,
-            jobs_dropped=tally.dropped,
-            jobs_invalid=tally.invalid,
-        )
+        execution = self._execution(session, session_id, site, attempt, tally.first)
+        execution.add["jobs_scraped"] = execution.add.get("jobs_scraped", 0) + tally.scraped  # type: ignore[index]
+        session.add["jobs_seen"] = session.add.get("jobs_seen", 0) + tally.scraped  # type: ignore[index]
+        session.add["total_jobs_saved"] = session.add.get("total_jobs_saved", 0) + tally.saved  # type: ignore[index]
+        if lost:
+            _add(
+                session,
+                duplicates_skipped=tally.duplicate,
+                jobs_dropped=tally.dropped,
+                jobs_invalid=tally.invalid,
+            )
 
     def _settle_errors(
         self,
@@ -270,8 +272,9 @@ class Share:
         events: int,
     ) -> None:
         """Add ``sums`` and maxima ``most`` to the points of ``measurement`` with the tags ``values`` (in the order of the registry)."""
+        stored = _stored(values)
         for _, named, window, _, cells in self._places:
-            key = _key(measurement, named, time - time % window, session_id, values)
+            key = _key(measurement, named, time - time % window, session_id, stored)
             if key is None:
                 continue
             cell = cells.get(key)
@@ -312,9 +315,10 @@ class Share:
             events = 0
         if not gauges:
             return bool(sums or most)
+        stored = _stored(values)
         for _, named, window, rollup, cells in self._places:
             # History's gauges are not rolled up: a mean needs all the samples of its window.
-            key = None if rollup else _key(measurement, named, time - time % window, event.session_id, values)
+            key = None if rollup else _key(measurement, named, time - time % window, event.session_id, stored)
             if key is None:
                 continue
             cell = cells.get(key)
@@ -387,12 +391,14 @@ class Share:
         self, session: RowChange, session_id: str, site: str, attempt: int | None, time: int
     ) -> RowChange:
         number = attempt or self._group.site(session_id, site)[0]
-        row = self._group.row_at(
-            ("site_executions", session_id, site, number),
-            {"session_id": session_id, "site_name": site, "attempt_number": number},
-        )
+        at = ("site_executions", session_id, site, number)
+        row = self._group.found_row(at)
+        if row is None:
+            row = self._group.row_at(
+                at, {"session_id": session_id, "site_name": site, "attempt_number": number}
+            )
+            _unite(session, "sites", (site,))
         self._started(row, time)
-        _unite(session, "sites", (site,))
         return row
 
     # --- one for each type of event
@@ -697,16 +703,17 @@ class Share:
         )
 
 
-def _key(
-    measurement: str, tier: Tier, start: int, session_id: str | None, values: tuple[Any, ...]
-) -> tuple[Any, ...] | None:
-    """The key of a point: its series and where its window starts; None where the measurement has no points.
+def _stored(values: tuple[Any, ...]) -> tuple[str, ...]:
+    """Values of tags as they can be stored: two that a tag cannot tell apart are one series."""
+    return tuple([_tag_value(value) if value is not None else "" for value in values])
 
-    Values are as they can be stored: two that a tag cannot tell apart are one series.
-    """
+
+def _key(
+    measurement: str, tier: Tier, start: int, session_id: str | None, stored: tuple[str, ...]
+) -> tuple[Any, ...] | None:
+    """The key of a point: its series and where its window starts; None where the measurement has no points."""
     if tier not in _TIERS[measurement]:
         return None
-    stored = [_tag_value(value) if value is not None else "" for value in values]
     if tier is Tier.SESSIONS:
         return (measurement, start, _tag_value(session_id or ""), *stored)
     return (measurement, start, *stored)

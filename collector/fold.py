@@ -235,6 +235,10 @@ class Group:
         """The change of a row; its mappings may be added to."""
         return self.row_at((table, *key.values()), key)
 
+    def found_row(self, at: tuple[Any, ...]) -> RowChange | None:
+        """The change of a row that was begun already."""
+        return self._rows.get(at)
+
     def row_at(self, at: tuple[Any, ...], key: Mapping[str, Any]) -> RowChange:
         """The same, by a key of its table and values."""
         found = self._rows.get(at)

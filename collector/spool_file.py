@@ -126,7 +126,9 @@ def open_for_writing(folder: Path) -> sqlite3.Connection:
     try:
         # Before anything is changed: what a newer scrapewatch wrote stays as it is.
         _known_format(connection, folder)
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that is new; others keep their size
+        connection.execute(
+            "PRAGMA auto_vacuum = INCREMENTAL"
+        )  # of a file that is new; others keep their size
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA temp_store = MEMORY")

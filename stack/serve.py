@@ -243,7 +243,7 @@ def _spare_what_stays() -> None:
     """Keep what was made so far (modules, schemas) out of the garbage collector's way: it stays, and looking through it stops every ack."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(100_000, 20, 20)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
