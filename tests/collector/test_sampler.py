@@ -199,6 +199,9 @@ def test_the_end_of_idleness_is_noticed_before_the_next_sample_is_due(
     sampler._sample_at = clock.now + LONGEST
     for _ in range(psutil.cpu_count() or 1):
         begin(SPIN)
+    deadline = time.monotonic() + 30
+    while psutil.cpu_percent(interval=0.3) < BUSY:  # they need a while to begin
+        assert time.monotonic() < deadline
     sampler._machine.glance()
     time.sleep(0.5)
     clock.now += 2.0
