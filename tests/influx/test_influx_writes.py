@@ -242,14 +242,13 @@ def test_a_busy_or_broken_server_keeps_the_flush_and_its_wish_to_wait_is_passed_
 
 
 @pytest.mark.parametrize(
-    ("text", "least", "most"),
-    [
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3000.0, 3600.0),
-        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), 0.0, 0.0),
-        ("-5", 0.0, 0.0),
-    ],
+    ("wish", "least", "most"),
+    [(timedelta(hours=1), 3000.0, 3600.0), (timedelta(hours=-1), 0.0, 0.0), ("-5", 0.0, 0.0)],
 )
-def test_a_wish_to_wait_may_be_a_date(answering: Answering, text: str, least: float, most: float) -> None:
+def test_a_wish_to_wait_may_be_a_date(
+    answering: Answering, wish: timedelta | str, least: float, most: float
+) -> None:
+    text = wish if isinstance(wish, str) else format_datetime(datetime.now(UTC) + wish, usegmt=True)
     url = answering(lambda path, body: (503, {"Retry-After": text}, b""))
     wait = InfluxStore(url, "org", "token").write(flush("default", line())).retry_after
     assert wait is not None
