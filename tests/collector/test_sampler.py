@@ -208,7 +208,7 @@ def test_the_end_of_idleness_is_noticed_before_the_next_sample_is_due(
     assert sampler.wait() == 0
     sampler.events()
     assert sampler._interval == SHORTEST
-    assert sampler.wait() <= SHORTEST
+    assert sampler.wait() < LONGEST / 2  # or longer than the shortest where a sample is dear
 
 
 def test_it_waits_until_something_is_due_and_then_has_nothing_left_to_do(clock: Clock) -> None:
