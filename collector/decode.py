@@ -26,8 +26,8 @@ from scrapewatch.time import to_datetime, to_ns
 Event = Any
 """A struct of :data:`STRUCTS`: ``session_id``, ``timestamp``, ``event_id`` and ``value``, itself a struct with the model's fields."""
 
-_IN_ONE_GO: Final = 256_000
-"""Bytes up to which a body is decoded in one step. It holds the interpreter: with a larger one others get their turns in between."""
+IN_ONE_GO: Final = 256_000
+"""Bytes up to which a body is decoded in one step. It holds the interpreter: a larger one belongs on a thread, and others get turns."""
 
 _PLAIN: Final = frozenset({str, int, float, bool})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -216,26 +216,18 @@ def _is_clean_name(found: Any) -> bool:
     return all(_is_clean_name(part) for part in found) if isinstance(found, list) else True
 
 
-def decode(body: bytes) -> list[Event] | None:
-    """The events of ``body``, a JSON list or one object; None when it must be looked at item by item."""
+def decode(body: bytes, *, lines: bool = False) -> list[Event] | None:
+    """The events of ``body``, a JSON list or one object, or with ``lines`` one object a line; None: look at it item by item."""
     if b"\\u0000" in body or not _is_utf8(body):
         return None
     try:
+        if lines:
+            return [_one.decode(line) for line in body.split(b"\n") if line and not line.isspace()]
         if body[:1] == b"{":
             return [_one.decode(body)]
-        if len(body) > _IN_ONE_GO:
+        if len(body) > IN_ONE_GO:
             return [_one.decode(item) for item in _items.decode(body)]
         return _list.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def decode_lines(body: bytes) -> list[Event] | None:
-    """The events of ``body``, one JSON object a line; None when it must be looked at item by item."""
-    if b"\\u0000" in body or not _is_utf8(body):
-        return None
-    try:
-        return [_one.decode(line) for line in body.split(b"\n") if line and not line.isspace()]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

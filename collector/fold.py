@@ -167,6 +167,16 @@ def tiers_of(age: int, retention_days: int | None = None) -> tuple[Tier, ...]:
     )
 
 
+def windows_around(times: Sequence[int]) -> dict[Tier, list[int]]:
+    """The starts of the rollups' windows that hold ``times`` (ns), in order; nothing without times."""
+    if not times:
+        return {}
+    return {
+        Tier.FLEET_1M: sorted({window_start(time, MINUTE) for time in times}),
+        Tier.FLEET_1H: sorted({window_start(time, HOUR) for time in times}),
+    }
+
+
 class Group:
     """The events of one tenant and source in a flush.
 
@@ -254,8 +264,5 @@ class Group:
 
     def record_changes(self) -> RecordChanges:
         """The changes of this group's rows."""
-        windows: dict[Tier, list[int]] = {}
-        if self._minutes:
-            windows[Tier.FLEET_1M] = sorted(minute * MINUTE for minute in self._minutes)
-            windows[Tier.FLEET_1H] = sorted({window_start(minute * MINUTE, HOUR) for minute in self._minutes})
+        windows = windows_around([minute * MINUTE for minute in self._minutes])
         return RecordChanges(self.tenant, self.source, list(self._rows.values()), windows)

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from collector.contributions import Announced
-from collector.fold import Folding
+from collector.fold import Folding, windows_around
 from collector.observed import Observed
 from collector.spool import Cut, PersistedFlush, Spool
 from collector.spool_view import DeadLetter
@@ -25,7 +25,6 @@ from scrapewatch.line_protocol import decode
 from scrapewatch.measurements import Tier
 from scrapewatch.ports import Batch, Flush, RecordChanges, RecordStore, SeriesStore
 from scrapewatch.problems import StoreUnavailable
-from scrapewatch.time import HOUR, MINUTE, window_start
 
 log = structlog.get_logger(__name__)
 
@@ -301,14 +300,8 @@ class Forwarder:
 
 def _windows(letters: Sequence[DeadLetter]) -> list[RecordChanges]:
     """The windows that the points of ``letters`` make dirty."""
-    starts: dict[str, dict[Tier, set[int]]] = {}
+    times: dict[str, list[int]] = {}
     for item in letters:
         if item.letter.tier is Tier.FLEET:
-            time = decode(item.letter.line).time
-            of_tenant = starts.setdefault(item.letter.tenant, {Tier.FLEET_1M: set(), Tier.FLEET_1H: set()})
-            of_tenant[Tier.FLEET_1M].add(window_start(time, MINUTE))
-            of_tenant[Tier.FLEET_1H].add(window_start(time, HOUR))
-    return [
-        RecordChanges(tenant, None, [], {tier: sorted(found) for tier, found in tiers.items()})
-        for tenant, tiers in sorted(starts.items())
-    ]
+            times.setdefault(item.letter.tenant, []).append(decode(item.letter.line).time)
+    return [RecordChanges(tenant, None, [], windows_around(found)) for tenant, found in sorted(times.items())]

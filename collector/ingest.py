@@ -11,7 +11,7 @@ import orjson
 from pydantic import ValidationError
 
 from collector.cardinality import TagValues
-from collector.decode import Event, decode, decode_lines, from_model, is_clean, times_of
+from collector.decode import Event, decode, from_model, is_clean, times_of
 from scrapewatch.events import FIELD_NAMES, validate
 from scrapewatch.measurements import LIVE_AGE
 from scrapewatch.problems import InvalidInput
@@ -119,7 +119,7 @@ def sift(
         TooManyEvents: it has more than ``most``.
     """
     oldest = received_at - (OLDEST_HISTORY if backfill else LIVE_AGE)
-    events = decode_lines(body) if lines else decode(body)
+    events = decode(body, lines=lines)
     if events is not None:
         _check_number(len(events), most)
         times = _times(events, received_at, oldest)

@@ -15,7 +15,7 @@ import structlog
 
 from collector.cardinality import TagValues
 from collector.contributions import Announced
-from collector.decode import as_message
+from collector.decode import IN_ONE_GO, as_message
 from collector.forward import Forwarder
 from collector.ingest import Rejection, Sifted, sift, sift_items
 from collector.observed import Observed
@@ -32,9 +32,6 @@ from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns
 
 log = structlog.get_logger(__name__)
-
-_LARGE: Final = 256_000
-"""Bytes above which a body is decoded on a thread, so that it does not hold up the other requests."""
 
 _REPLAY_EVERY: Final = 2.0
 
@@ -199,7 +196,7 @@ class Collector:
             sifted = sift(body, values, received_at=received_at, backfill=backfill, lines=lines, most=most)
             return sifted, b"" if key is None else _digest(body, backfill=backfill)
 
-        sifted, digest = await asyncio.to_thread(look) if len(body) > _LARGE else look()
+        sifted, digest = await asyncio.to_thread(look) if len(body) > IN_ONE_GO else look()
         for rejection in sifted.rejected:
             self.observed.rejected[rejection.field.removeprefix("value.").split(".")[0] or "body"] += 1
         if not sifted.events:
