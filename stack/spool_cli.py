@@ -14,17 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-import urllib3
 from rich.progress import MofNCompleteColumn
 from rich.table import Table
 from rich.text import Text
 
-from collector.forward import Forwarder
-from collector.periodic import Periodic
-from collector.spool import Spool
 from collector.spool_file import FORMAT, holder, looking_into
 from collector.spool_view import (
     Backlog,
@@ -37,19 +33,18 @@ from collector.spool_view import (
     want_letters,
 )
 from scrapewatch import settings
-from scrapewatch.ports import RecordStore, SeriesStore
 from scrapewatch.problems import ConfigurationError, InvalidInput
 from scrapewatch.settings import Settings
 from scrapewatch.time import to_rfc3339
 from stack.logs import set_up_logs
-from stack.serve import url_of
-from stack.stores import open_records, open_series
+from stack.parts import url_of
 from stack.terminal import INTERRUPTED, DataOption, bar, ending_by_ctrl_c, err, out, printable
 
-spool_commands = typer.Typer(
-    help="Look into a collector's spool, empty it, and send again what a store had rejected.",
-    no_args_is_help=True,
-)
+if TYPE_CHECKING:
+    from collector.forward import Forwarder
+    from scrapewatch.ports import RecordStore, SeriesStore
+
+spool_commands = typer.Typer()
 
 _LOOK_EVERY: Final = 0.25
 _PATIENCE: Final = 1.0
@@ -289,6 +284,8 @@ def _must_be_held(folder: Path) -> None:
 
 def _said(chosen: Settings) -> str | None:
     """What the collector says is wrong, where it is at the address of the settings."""
+    import urllib3
+
     try:
         url = f"{url_of(chosen.host, chosen.port)}/readyz"
         answer = urllib3.request("GET", url, timeout=5.0, retries=False)
@@ -301,6 +298,11 @@ def _said(chosen: Settings) -> str | None:
 @contextlib.contextmanager
 def _forwarding(chosen: Settings, *, replays: bool) -> Iterator[Callable[[], str | None]]:
     """Bring what is in the spool to the stores of the settings; yields what asks them what holds it up."""
+    from collector.forward import Forwarder
+    from collector.periodic import Periodic
+    from collector.spool import Spool
+    from stack.stores import open_records, open_series
+
     _must_be_the_stores(chosen)
     with contextlib.ExitStack() as open_now:
         spool = Spool(_folder(chosen))

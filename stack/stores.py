@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedded.store import EmbeddedStore
-from influx.store import InfluxStore
 from records.migrate import upgrade
 from records.store import SqlRecords
 from scrapewatch.ports import SeriesStore
@@ -21,6 +19,8 @@ def open_series(settings: Settings, *, writes: bool = True) -> SeriesStore:
             or the data folder cannot be made.
     """
     if settings.influx_url is None:
+        from embedded.store import EmbeddedStore  # with DuckDB and numpy, which the other store does without
+
         _make(settings.data_dir)
         return EmbeddedStore(
             settings.data_dir / "series.duckdb", retention_days=settings.metrics_retention_days
@@ -30,6 +30,8 @@ def open_series(settings: Settings, *, writes: bool = True) -> SeriesStore:
             "SCRAPEWATCH_INFLUX_URL is set but SCRAPEWATCH_INFLUX_TOKEN is not: "
             "`python -m influx bootstrap` makes one and says where it is"
         )
+    from influx.store import InfluxStore
+
     token = settings.influx_token.get_secret_value()
     return InfluxStore(settings.influx_url, settings.influx_org, token, writes=writes)
 

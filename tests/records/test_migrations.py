@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import func, insert, inspect, select
 
+import records.migrate
 from records.engine import make_engine, reading, writing
 from records.migrate import current, downgrade, newest, upgrade
 from records.models import Base, Collector, ScrapeSession, SiteExecution
@@ -53,6 +56,12 @@ def test_every_migration_can_be_taken_back_and_made_again_with_data_in_the_table
     upgrade(engine)
     fill(empty_url)
     engine.dispose()
+
+
+def test_the_number_of_the_newest_migration_is_the_one_that_they_lead_to() -> None:
+    scripts = ScriptDirectory(str(Path(records.migrate.__file__).parent / "migrations"))
+    assert scripts.get_heads() == [newest()]
+    assert all(Path(found.path).name.startswith(f"{found.revision}_") for found in scripts.walk_revisions())
 
 
 def test_an_upgrade_of_what_is_up_to_date_changes_nothing(empty_url: str) -> None:
