@@ -176,90 +176,67 @@ def _collector_table(rows: Rows) -> str:
     raw = {
         (row["batch"], row["sessions"]): row["events_per_s"] for row in rows if row["path"] == "raw_influxd"
     }
-    return _markdown(
-        (
-            "a request",
-            "sessions",
-            "path",
-            "events/s",
-            "of raw",
-            "CPU µs/event",
-            "InfluxDB's beside",
-            "ack p50 / p99 ms",
-            "RSS MiB",
-        ),
-        (
-            (
-                f"{row['batch']:,}",
-                f"{row['sessions']:,}",
-                row["path"],
-                f"{row['events_per_s']:,}",
-                f"{row['events_per_s'] / raw[row['batch'], row['sessions']]:.2f} ×"
-                if (row["batch"], row["sessions"]) in raw
-                else "",
-                f"{row['cpu_us_per_event']:.2f}",
-                "" if row["path"] == "raw_influxd" else f"{row['influxd_cpu_us_per_event']:.2f}",
-                f"{row['ack_p50_ms']:.1f} / {row['ack_p99_ms']:.1f}",
-                f"{row['rss_mb']:.0f}",
-            )
-            for row in rows
-        ),
+
+    def with_ratios(row: Mapping[str, Any]) -> dict[str, Any]:
+        beside = raw.get((row["batch"], row["sessions"]))
+        return {
+            **row,
+            "of_raw": "" if beside is None else f"{row['events_per_s'] / beside:.2f} ×",
+            "influxd": "" if row["path"] == "raw_influxd" else f"{row['influxd_cpu_us_per_event']:.2f}",
+        }
+
+    return _table(
+        map(with_ratios, rows),
+        {
+            "a request": "{batch:,}",
+            "sessions": "{sessions:,}",
+            "path": "{path}",
+            "events/s": "{events_per_s:,}",
+            "of raw": "{of_raw}",
+            "CPU µs/event": "{cpu_us_per_event:.2f}",
+            "InfluxDB's beside": "{influxd}",
+            "ack p50 / p99 ms": "{ack_p50_ms:.1f} / {ack_p99_ms:.1f}",
+            "RSS MiB": "{rss_mb:.0f}",
+        },
     )
 
 
 def _steady_table(rows: Rows) -> str:
-    return _markdown(
-        (
-            "events/s",
-            "a request",
-            "sessions",
-            "for",
-            "errors",
-            "ack p50 / p99 / max ms",
-            "CPU µs/event",
-            "RSS MiB start / middle / end",
-            "most that waited",
-        ),
-        (
-            (
-                f"{row['events_per_s']:,.0f}",
-                f"{row['batch']:,}",
-                f"{row['sessions']:,}",
-                f"{row['seconds']:g} s",
-                str(sum(row["failures"].values()) + row["undelivered"]),
-                f"{row['ack_p50_ms']:.1f} / {row['ack_p99_ms']:.1f} / {row['ack_max_ms']:.0f}",
-                f"{row['cpu_us_per_event']:.2f}",
-                f"{row['rss_start_mb']:.0f} / {row['rss_middle_mb']:.0f} / {row['rss_end_mb']:.0f}",
-                f"{row['backlog_most']:,.0f} events",
-            )
-            for row in rows
-        ),
+    return _table(
+        ({**row, "errors": sum(row["failures"].values()) + row["undelivered"]} for row in rows),
+        {
+            "events/s": "{events_per_s:,.0f}",
+            "a request": "{batch:,}",
+            "sessions": "{sessions:,}",
+            "for": "{seconds:g} s",
+            "errors": "{errors}",
+            "ack p50 / p99 / max ms": "{ack_p50_ms:.1f} / {ack_p99_ms:.1f} / {ack_max_ms:.0f}",
+            "CPU µs/event": "{cpu_us_per_event:.2f}",
+            "RSS MiB start / middle / end": "{rss_start_mb:.0f} / {rss_middle_mb:.0f} / {rss_end_mb:.0f}",
+            "most that waited": "{backlog_most:,.0f} events",
+        },
     )
 
 
 def _live_table(rows: Rows) -> str:
+    return _table(
+        rows,
+        {
+            "clients": "{clients:,}",
+            "events/s to each": "{events_per_s:g}",
+            "p50 / p99 / max ms": "{p50_ms:.1f} / {p99_ms:.1f} / {max_ms:.0f}",
+            "missed": "{missed:,}",
+            "connections lost": "{lost_connections}",
+            "cores": "{cores:.2f}",
+            "RSS MiB": "{rss_mb:.0f}",
+        },
+    )
+
+
+def _table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """A column each, with how a row is written in it."""
     return _markdown(
-        (
-            "clients",
-            "events/s to each",
-            "p50 / p99 / max ms",
-            "missed",
-            "connections lost",
-            "cores",
-            "RSS MiB",
-        ),
-        (
-            (
-                f"{row['clients']:,}",
-                f"{row['events_per_s']:g}",
-                f"{row['p50_ms']:.1f} / {row['p99_ms']:.1f} / {row['max_ms']:.0f}",
-                f"{row['missed']:,}",
-                str(row["lost_connections"]),
-                f"{row['cores']:.2f}",
-                f"{row['rss_mb']:.0f}",
-            )
-            for row in rows
-        ),
+        tuple(columns), ([written.format_map(row) for written in columns.values()] for row in rows)
     )
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +18,9 @@ from typing import Final
 import psutil
 
 from scrapewatch.settings import BARE, PREFIX
-from tests.stack.running import free_port
+from tests.loopback import START_SECONDS, free_port, wait_for
 
 ROOT: Final = Path(__file__).parents[1]
-START_SECONDS: Final = 60.0
 
 
 class Served:
@@ -57,12 +55,17 @@ class Served:
             self._process = subprocess.Popen(
                 self._command, env=self._environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self._process.kill()
-                raise RuntimeError(f"{self._command[0]} did not start: {self.tail}")
-            time.sleep(0.05)
+        try:
+            wait_for(
+                self._answers,
+                what=f"{self._command[0]} answers",
+                seconds=START_SECONDS,
+                process=self._process,
+                log=self.log,
+            )
+        except BaseException:
+            self._process.kill()
+            raise
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ from typing import Final
 
 from bench._running import ROOT, Served
 from tests.influxd import Influxd
-from tests.stack.running import free_port
+from tests.loopback import free_port
 
 PATH: Final = "/events"
 

@@ -38,7 +38,7 @@ from bench._telegraf import PATH as TELEGRAF_PATH
 from bench._telegraf import find_telegraf, serve_telegraf, telegraf_version
 from influx.bootstrap import bootstrap
 from tests.influxd import Influxd, find_influxd
-from tests.stack.running import free_port
+from tests.loopback import free_port
 
 PATHS: Final = ("ours", "raw_influxd", "naive", "telegraf")
 BATCHES: Final = (1, 100, 1_000)

@@ -8,33 +8,21 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import random
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-# A cold start takes about a second; the rest is for machines that are busy with something else.
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
-LOG_TAIL_LINES = 30
+from tests.loopback import START_SECONDS, free_port, wait_for
 
-# Below the ports that systems hand to outgoing connections (Linux: from 32768), one of which could otherwise
-# take ours between a kill and a restart.
-PORTS = range(20_000, 32_000)
+STOP_SECONDS = 20.0
 
 _GO_MOD = Path(__file__).parents[1] / "tools" / "influxd" / "go.mod"
-
-
-class InfluxdError(RuntimeError):
-    """influxd did not start or could not be set up; the message ends with the tail of its log."""
 
 
 def find_influxd() -> Path | None:
@@ -73,7 +61,7 @@ class Influxd:
 
     Raises:
         FileNotFoundError: no binary was given, and none found.
-        InfluxdError: on entering or restarting, when it does not come up.
+        AssertionError: on entering or restarting, when it does not come up.
     """
 
     org = "scrapewatch"
@@ -91,7 +79,7 @@ class Influxd:
 
     def __enter__(self) -> Influxd:
         self._data = tempfile.TemporaryDirectory(prefix="influxd-", ignore_cleanup_errors=True)
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         try:
             self._start()
             self._set_up()
@@ -172,14 +160,13 @@ class Influxd:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the tests only, and they decide when it ends
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._healthy():
-            if (code := self._process.poll()) is not None:
-                self._process = None
-                raise self._failure(f"influxd ended with code {code} instead of starting")
-            if time.monotonic() > deadline:
-                raise self._failure(f"influxd did not become healthy within {START_SECONDS:.0f} s")
-            time.sleep(0.05)
+        wait_for(
+            self._healthy,
+            what="influxd is healthy",
+            seconds=START_SECONDS,
+            process=self._process,
+            log=self.log,
+        )
 
     def _healthy(self) -> bool:
         try:
@@ -203,13 +190,7 @@ class Influxd:
         except urllib.error.HTTPError as error:
             with error:
                 reason = error.read().decode(errors="replace")
-            raise self._failure(f"influxd refused its set-up with {error.code}: {reason}") from error
-        except OSError as error:
-            raise self._failure(f"influxd did not answer its set-up: {error}") from error
-
-    def _failure(self, what: str) -> InfluxdError:
-        tail = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return InfluxdError("\n".join([f"{what} ({self.binary}, {self.url}). The end of its log:", *tail]))
+            raise AssertionError(f"influxd refused its set-up with {error.code}: {reason}") from error
 
     def _discard(self) -> None:
         self.stop()
@@ -220,15 +201,3 @@ class Influxd:
 
 # Never by way of a proxy that the environment names.
 _loopback = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _free_port() -> int:
-    # Not the global generator: property tests seed it, and every process would then try the same ports.
-    for port in random.SystemRandom().sample(PORTS, 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise InfluxdError(f"100 ports between {PORTS.start} and {PORTS.stop} are all taken")

@@ -8,24 +8,17 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
-import random
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 
 import psycopg
 
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
-LOG_TAIL_LINES = 30
+from tests.loopback import START_SECONDS, free_port, wait_for
 
-# Below the ports that systems hand to outgoing connections (Linux: from 32768), one of which could otherwise
-# take ours between a kill and a restart.
-PORTS = range(20_000, 32_000)
+STOP_SECONDS = 20.0
 
 # Speed instead of durability: the data lives as long as the tests.
 SETTINGS = {
@@ -36,10 +29,6 @@ SETTINGS = {
     "max_connections": "60",
     "autovacuum": "off",
 }
-
-
-class PostgresError(RuntimeError):
-    """PostgreSQL did not start; the message ends with the tail of its log."""
 
 
 def find_postgres() -> Path | None:
@@ -66,7 +55,7 @@ class Postgres:
 
     Raises:
         FileNotFoundError: no programs were given, and none found.
-        PostgresError: on entering or restarting, when it does not come up.
+        AssertionError: on entering or restarting, when it does not come up.
     """
 
     def __init__(self, programs: Path | None = None) -> None:
@@ -81,7 +70,7 @@ class Postgres:
 
     def __enter__(self) -> Postgres:
         self._data = tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True)
-        self.port = _free_port()
+        self.port = free_port()
         try:
             if self._user is not None:
                 shutil.chown(self._folder, self._user)
@@ -99,7 +88,7 @@ class Postgres:
                 check=False,
             )
             if made.returncode:
-                raise PostgresError(f"initdb failed: {made.stderr}")
+                raise AssertionError(f"initdb failed: {made.stderr}")
             self._start()
         except BaseException:
             self._discard()
@@ -167,7 +156,7 @@ class Postgres:
                 return pwd.getpwnam(name).pw_name
             except KeyError:
                 continue
-        raise PostgresError("PostgreSQL does not run as root, and there is no user postgres or nobody")
+        raise AssertionError("PostgreSQL does not run as root, and there is no user postgres or nobody")
 
     @property
     def _folder(self) -> Path:
@@ -196,32 +185,23 @@ class Postgres:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the tests only, and they decide when it ends
             )
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                psycopg.connect(self.url, connect_timeout=5).close()
-                return
-            except psycopg.OperationalError:
-                ended = self._process.poll() is not None
-                if ended or time.monotonic() > deadline:
-                    tail = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-                    raise PostgresError("\n".join(["PostgreSQL did not start:", *tail])) from None
-                time.sleep(0.05)
+        wait_for(
+            self._answers,
+            what="PostgreSQL takes connections",
+            seconds=START_SECONDS,
+            process=self._process,
+            log=log,
+        )
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def _discard(self) -> None:
         self.stop()
         if self._data is not None:
             self._data.cleanup()
             self._data = None
-
-
-def _free_port() -> int:
-    # Not the global generator: property tests seed it, and every process would then try the same ports.
-    for port in random.SystemRandom().sample(PORTS, 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise PostgresError(f"100 ports between {PORTS.start} and {PORTS.stop} are all taken")

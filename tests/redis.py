@@ -6,9 +6,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
+
+from tests.loopback import START_SECONDS, free_port, wait_for
 
 
 def find_redis() -> Path | None:
@@ -21,9 +22,7 @@ class Redis:
     """A server that keeps nothing; ``url`` is where it listens."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = int(free.getsockname()[1])
+        self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -45,14 +44,20 @@ class Redis:
             cwd=tempfile.gettempdir(),
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self._port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < deadline, "redis-server does not come up"
-                time.sleep(0.02)
+        wait_for(
+            self._answers,
+            what="redis-server takes connections",
+            seconds=START_SECONDS,
+            every=0.02,
+            process=self._process,
+        )
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def stop(self) -> None:
         """End it."""

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import http.client
 import json
-import random
 import socket
 import socketserver
 import struct
@@ -19,8 +18,7 @@ from types import TracebackType
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-# As for the InfluxDB of the tests: below the ports of outgoing connections, so that a port let go of can be had again.
-_PORTS: Final = range(20_000, 32_000)
+from tests.loopback import free_port
 
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host", "expect"})
 
@@ -126,14 +124,9 @@ class FaultProxy:
         return f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> FaultProxy:
-        for port in random.SystemRandom().sample(_PORTS, 100):
-            self._port = port
-            try:
-                self._open()
-                return self
-            except OSError:
-                continue
-        raise AssertionError("no port is free")
+        self._port = free_port()
+        self._open()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -9,7 +9,6 @@ import json
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -29,6 +28,7 @@ from influx.bootstrap import bootstrap
 from tests.faults.ledger import Counts, Ledger, Request, by_site, difference
 from tests.faults.proxy import FaultProxy, Write
 from tests.influxd import Influxd
+from tests.loopback import wait_for
 from tests.stack.running import Up
 
 PATH = "/api/v1/monitoring/metrics"
@@ -38,44 +38,7 @@ BROKEN = (OSError, http.client.HTTPException)
 
 
 class Process(Up):
-    """The product in a process of its own, which may be started without a wait and told to end."""
-
-    def __init__(
-        self,
-        folder: Path,
-        environment: Mapping[str, str],
-        *,
-        command: tuple[str, ...],
-        wrapper: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(folder, environment, command=command)
-        self._wrapper = wrapper
-
-    def launch(self) -> None:
-        """Start it, and do not wait."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._wrapper, sys.executable, "-m", "scrapewatch.command", *self._command],
-                env=self._environment,
-                cwd=Path(__file__).parents[2],
-                stdout=log,
-                stderr=log,
-            )
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        self.launch()
-        wait_for(self.answers, what="the process answers", seconds=90, log=self.log)
-
-    def answers(self) -> bool:
-        """Whether it answers."""
-        assert self._process is not None
-        assert self._process.poll() is None, f"it ended: {self.log.read_text()[-4_000:]}"
-        try:
-            self.get("/healthz")
-        except (urllib.error.URLError, *BROKEN):
-            return False
-        return True
+    """The product in a process of its own, which may be told to end, and asked how it is."""
 
     @property
     def pid(self) -> int:
@@ -149,26 +112,6 @@ class Answer:
     headers: Mapping[str, str]
     body: dict[str, Any]
     seconds: float
-
-
-def wait_for(
-    done: Callable[[], bool],
-    *,
-    what: str,
-    seconds: float = 60.0,
-    every: float = 0.05,
-    log: Path | None = None,
-) -> None:
-    """Wait until ``done``.
-
-    Raises:
-        AssertionError: it did not come.
-    """
-    deadline = time.monotonic() + seconds
-    while not done():
-        tail = "" if log is None else log.read_text(errors="replace")[-4_000:]
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}. {tail}"
-        time.sleep(every)
 
 
 class Rig:

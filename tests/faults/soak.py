@@ -32,8 +32,9 @@ from tests.faults.proxy import (
     partial,
     slow,
 )
-from tests.faults.rig import Load, Rig, wait_for
+from tests.faults.rig import Load, Rig
 from tests.influxd import Influxd, find_influxd
+from tests.loopback import wait_for
 
 STORE_FAULTS = (
     REFUSE,

@@ -9,7 +9,8 @@ from tests.faults.conftest import Start
 from tests.faults.disk import no_room
 from tests.faults.ledger import Writer, request
 from tests.faults.proxy import PASS, REFUSE
-from tests.faults.rig import Load, wait_for
+from tests.faults.rig import Load
+from tests.loopback import wait_for
 
 
 def test_a_full_disk_is_answered_with_503_acknowledges_nothing_and_is_recovered_from_unaided(

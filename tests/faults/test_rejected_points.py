@@ -9,7 +9,8 @@ import pytest
 
 from tests.faults.ledger import by_site, counted, difference, event, request
 from tests.faults.proxy import PASS, partial
-from tests.faults.rig import Rig, wait_for
+from tests.faults.rig import Rig
+from tests.loopback import wait_for
 
 
 @pytest.mark.parametrize("status", [400, 422])

@@ -22,7 +22,8 @@ from tests.faults.proxy import (
     busy,
     slow,
 )
-from tests.faults.rig import Load, Rig, wait_for
+from tests.faults.rig import Load, Rig
+from tests.loopback import wait_for
 
 
 def load(rig: Rig, seconds: float) -> list[float]:

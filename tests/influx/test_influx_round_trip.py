@@ -20,33 +20,11 @@ from influx.externs import Duration, Literal, Pattern, Time, extern
 from scrapewatch.line_protocol import Point, Value, encode, tag_value
 from scrapewatch.time import now_ns, to_ns
 from tests.influxd import Influxd
+from tests.line_texts import texts
 
 BUCKET = "setup"
 HTTP = urllib3.PoolManager()
 
-TRICKS = [
-    *(
-        ",",
-        "=",
-        " ",
-        '"',
-        "'",
-        "\\",
-        "\\,",
-        "\\ ",
-        "\n",
-        "\r\n",
-        "\t",
-        "\0",
-        "#",
-        "i",
-        " =1i 1\nm x=1i 2",
-        "\u2028",
-        "🦀",
-    ),
-    *('") |> drop(columns: ["site"]) //', "${1 + 1}", '"\nfrom(bucket: "fleet")'),
-]
-texts = st.lists(st.one_of(st.sampled_from(TRICKS), st.text(max_size=4)), max_size=6).map("".join)
 times = itertools.count(now_ns())
 points = st.builds(
     lambda name, tags, fields: Point(name, tags, fields, next(times)),

@@ -17,27 +17,8 @@ from line_protocol_parser import parse_line
 from scrapewatch.line_protocol import Encoder, Point, decode, decode_lines, encode, encoder, tag_value
 from scrapewatch.measurements import MEASUREMENTS, Tier, fields_in
 from scrapewatch.problems import InvalidInput
+from tests.line_texts import texts
 
-TRICKS = [
-    ",",
-    "=",
-    " ",
-    '"',
-    "'",
-    "\\",
-    "\\,",
-    "\n",
-    "\r\n",
-    "\t",
-    "\0",
-    "#",
-    "i",
-    "=1i 1",
-    "\u2028",
-    "🦀",
-    "e\u0301",
-]
-texts = st.lists(st.one_of(st.sampled_from(TRICKS), st.text(max_size=4)), max_size=6).map("".join)
 integers = st.integers(-(2**63), 2**63 - 1)
 points = st.builds(
     Point,

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+from tests.loopback import START_SECONDS, free_port, wait_for
 
 
 class Up:
-    """``scrapewatch up`` on ``folder`` until the block ends."""
+    """``scrapewatch up`` (or another ``command``) on ``folder`` until the block ends; ``wrapper`` is a command that runs it."""
 
     def __init__(
         self,
@@ -33,11 +26,13 @@ class Up:
         environment: Mapping[str, str] | None = None,
         *,
         command: tuple[str, ...] = ("up",),
+        wrapper: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = command
+        self._wrapper = wrapper
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SCRAPEWATCH_")},
             "SCRAPEWATCH_DATA_DIR": str(folder / "data"),
@@ -60,24 +55,27 @@ class Up:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self.launch()
+        wait_for(self.answers, what="it answers", seconds=START_SECONDS, process=self._process, log=self.log)
+
+    def launch(self) -> None:
+        """Start it, and do not wait."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "scrapewatch.command", *self._command],
+                [*self._wrapper, sys.executable, "-m", "scrapewatch.command", *self._command],
                 env=self._environment,
                 cwd=Path(__file__).parents[2],
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 60
-        while True:
-            if self._process.poll() is not None:
-                raise AssertionError(f"it ended: {self.log.read_text()[-2_000:]}")
-            try:
-                self.get("/healthz")
-                return
-            except (urllib.error.URLError, ConnectionError):
-                assert time.monotonic() < deadline, self.log.read_text()[-2_000:]
-                time.sleep(0.05)
+
+    def answers(self) -> bool:
+        """Whether it answers."""
+        try:
+            self.get("/healthz")
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
 
     def kill(self) -> None:
         """``kill -9``."""
@@ -107,10 +105,12 @@ class Up:
 
     def drain(self) -> None:
         """Wait until both stores have everything."""
-        deadline = time.monotonic() + 120
-        while self.metric("scrapewatch_events_spooled"):
-            assert time.monotonic() < deadline, self.log.read_text()[-2_000:]
-            time.sleep(0.1)
+        wait_for(
+            lambda: not self.metric("scrapewatch_events_spooled"),
+            what="both stores have everything",
+            seconds=120,
+            log=self.log,
+        )
 
     def sessions(self) -> list[dict[str, Any]]:
         """All sessions."""

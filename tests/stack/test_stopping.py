@@ -16,7 +16,8 @@ from collector.spool_file import looking_into
 from collector.spool_view import status_of
 from scrapewatch.problems import ConfigurationError
 from stack.serve import DRAIN_SECONDS, STOP_SECONDS
-from tests.stack.running import Up, free_port
+from tests.loopback import free_port
+from tests.stack.running import Up
 from tests.stack.test_import import shown, write_logs
 
 STOP_GRACE = 20.0
