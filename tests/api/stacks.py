@@ -18,7 +18,6 @@ from api.live.protocol import DroppingProtocol
 from collector.decode import from_model
 from collector.fold import Memory, Request, fold
 from embedded.store import EmbeddedStore
-from records.migrate import upgrade
 from records.queries import RecordQueries
 from records.store import SqlRecords
 from scrapewatch.events import validate
@@ -27,6 +26,7 @@ from scrapewatch.live import MemoryHub
 from scrapewatch.ports import Flush
 from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns
+from tests.new_records import records_in
 
 BASE = "http://127.0.0.1:8000"
 
@@ -82,8 +82,7 @@ class Stack:
 def make_stack(folder: Path, **settings: Any) -> Stack:
     """An API on stores in ``folder``; its checks and live feed run once its application does."""
     series = EmbeddedStore(folder / "series.duckdb")
-    records = SqlRecords(f"sqlite:///{folder / 'records.sqlite'}")
-    upgrade(records.engine)
+    records = records_in(folder)
     hub = MemoryHub()
     reported: list[dict[str, Any]] = []
     problems: list[str] = []

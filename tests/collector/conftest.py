@@ -17,12 +17,12 @@ from starlette.testclient import TestClient
 from collector.app import mount
 from collector.service import Collector
 from embedded.store import EmbeddedStore
-from records.migrate import upgrade
 from records.store import SqlRecords
 from scrapewatch.http import install
 from scrapewatch.live import MemoryHub
 from scrapewatch.ports import DEFAULT_TENANT
 from scrapewatch.settings import Settings
+from tests.new_records import records_in
 
 PATH = "/api/v1/monitoring/metrics"
 
@@ -63,8 +63,7 @@ def running_collector(
         data_dir=folder, sampler=False, flush_interval=0.05, allowed_hosts=("testserver",), **changes
     )
     series = EmbeddedStore(folder / "series.duckdb")
-    records = SqlRecords(f"sqlite:///{folder / 'records.sqlite'}")
-    upgrade(records.engine)
+    records = records_in(folder)
     hub = MemoryHub()
     collector = Collector(settings, series, records, hub)
 
@@ -87,6 +86,13 @@ def running_collector(
 def start(tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Running]]:
     """Starts a collector on the test's folder; again after it ended."""
     return lambda **changes: running_collector(tmp_path, **changes)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A collector for tests of what is answered, which need none of their own: what others sent is in it, too."""
+    with running_collector(tmp_path_factory.mktemp("shared")) as collector:
+        yield collector
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ def test_the_historic_body_is_accepted_as_plain_fetch_sends_it(running: Running)
     assert running.counts("total_jobs_found") == 1
 
 
-def test_the_path_without_its_prefix_is_the_same(running: Running) -> None:
-    assert running.http.post("/monitoring/metrics", json=[job()]).status_code == 202
+def test_the_path_without_its_prefix_is_the_same(shared: Running) -> None:
+    assert shared.http.post("/monitoring/metrics", json=[job()]).status_code == 202
 
 
 # --- row 9
@@ -108,10 +108,10 @@ def test_an_event_with_a_known_id_is_reported_as_a_duplicate(running: Running) -
     ("age", "word"), [(timedelta(minutes=-6), "ahead"), (timedelta(days=7, minutes=1), "backfill")]
 )
 def test_a_time_out_of_bounds_rejects_that_item_and_keeps_the_rest(
-    running: Running, age: timedelta, word: str
+    shared: Running, age: timedelta, word: str
 ) -> None:
     at = (datetime.now(UTC) - age).isoformat()
-    answer = running.post([job(), job(timestamp=at), job(timestamp=ago(days=6))])
+    answer = shared.post([job(), job(timestamp=at), job(timestamp=ago(days=6))])
     assert answer.status_code == 202
     receipt = answer.json()
     assert receipt["accepted"] == 2
@@ -119,8 +119,8 @@ def test_a_time_out_of_bounds_rejects_that_item_and_keeps_the_rest(
     assert word in receipt["rejected"][0]["reason"]
 
 
-def test_when_all_times_are_out_of_bounds_nothing_is_accepted(running: Running) -> None:
-    answer = running.post([job(timestamp=ago(days=8))] * 2)
+def test_when_all_times_are_out_of_bounds_nothing_is_accepted(shared: Running) -> None:
+    answer = shared.post([job(timestamp=ago(days=8))] * 2)
     assert answer.status_code == 422
     assert len(answer.json()["rejected"]) == 2
 
@@ -163,8 +163,8 @@ def test_history_under_a_key_is_known_for_good(start: Callable[..., AbstractCont
     ],
     ids=["truncated", "bad UTF-8", "deep arrays", "deep objects", "5,000 digits", "empty", "text"],
 )
-def test_a_body_that_is_no_json_is_a_400(running: Running, body: bytes) -> None:
-    answer = running.http.post(PATH, content=body, headers={"Content-Type": "application/json"})
+def test_a_body_that_is_no_json_is_a_400(shared: Running, body: bytes) -> None:
+    answer = shared.http.post(PATH, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
 
@@ -207,33 +207,33 @@ SECRET = "hunter2"
     ],
 )
 def test_an_item_that_is_no_event_is_rejected_with_its_field_and_not_echoed(
-    running: Running, item: Any, field: str
+    shared: Running, item: Any, field: str
 ) -> None:
-    answer = running.post([job(), item])
+    answer = shared.post([job(), item])
     assert answer.status_code == 202
     (rejected,) = answer.json()["rejected"]
     assert rejected["index"] == 1
     assert rejected["field"].startswith(field)
     assert SECRET not in answer.text
-    alone = running.post([item])
+    alone = shared.post([item])
     assert alone.status_code == 422
     assert SECRET not in alone.text
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_are_none_reject_their_item_alone(running: Running, number: str) -> None:
+def test_numbers_that_are_none_reject_their_item_alone(shared: Running, number: str) -> None:
     good = json.dumps(job())
     page = {"session_id": "s1", "metric": "page_processed", "value": {"site": "a", "duration": 0.25}}
     bad = json.dumps(page).replace("0.25", number)
-    answer = running.http.post(PATH, content=f"[{good}, {bad}]", headers={"Content-Type": "application/json"})
+    answer = shared.http.post(PATH, content=f"[{good}, {bad}]", headers={"Content-Type": "application/json"})
     assert answer.status_code == 202
     assert [(item["index"], item["field"]) for item in answer.json()["rejected"]] == [(1, "value.duration")]
-    assert running.http.post(PATH, content=f"[{bad}]").status_code == 422
+    assert shared.http.post(PATH, content=f"[{bad}]").status_code == 422
 
 
-def test_half_of_a_surrogate_pair_rejects_its_item_alone(running: Running) -> None:
+def test_half_of_a_surrogate_pair_rejects_its_item_alone(shared: Running) -> None:
     bad = r'{"session_id": "s1", "metric": "error_occurred", "value": {"site": "a", "message": "\ud800"}}'
-    answer = running.http.post(PATH, content=f"[{json.dumps(job())}, {bad}]")
+    answer = shared.http.post(PATH, content=f"[{json.dumps(job())}, {bad}]")
     assert answer.status_code == 202
     assert [(item["index"], item["field"]) for item in answer.json()["rejected"]] == [(1, "value.message")]
 
@@ -244,31 +244,31 @@ def test_half_of_a_surrogate_pair_rejects_its_item_alone(running: Running) -> No
 @pytest.mark.parametrize(
     "kind", ["application/xml", "multipart/form-data", "application/x-www-form-urlencoded"]
 )
-def test_another_content_type_is_a_415(running: Running, kind: str) -> None:
-    answer = running.http.post(PATH, content=json.dumps(job()), headers={"Content-Type": kind})
+def test_another_content_type_is_a_415(shared: Running, kind: str) -> None:
+    answer = shared.http.post(PATH, content=json.dumps(job()), headers={"Content-Type": kind})
     assert answer.status_code == 415
 
 
-def test_an_encoding_that_is_not_taken_is_a_415(running: Running) -> None:
-    answer = running.http.post(PATH, content=b"x", headers={"Content-Encoding": "br"})
+def test_an_encoding_that_is_not_taken_is_a_415(shared: Running) -> None:
+    answer = shared.http.post(PATH, content=b"x", headers={"Content-Encoding": "br"})
     assert answer.status_code == 415
 
 
-def test_a_gzipped_body_is_taken(running: Running) -> None:
+def test_a_gzipped_body_is_taken(shared: Running) -> None:
     body = gzip.compress(json.dumps([job(2)]).encode())
-    answer = running.http.post(PATH, content=body, headers={"Content-Encoding": "gzip"})
+    answer = shared.http.post(PATH, content=body, headers={"Content-Encoding": "gzip"})
     assert answer.json()["accepted"] == 1
 
 
-def test_what_is_not_gzip_as_it_says_is_a_400(running: Running) -> None:
-    assert running.http.post(PATH, content=b"{}", headers={"Content-Encoding": "gzip"}).status_code == 400
+def test_what_is_not_gzip_as_it_says_is_a_400(shared: Running) -> None:
+    assert shared.http.post(PATH, content=b"{}", headers={"Content-Encoding": "gzip"}).status_code == 400
     cut = gzip.compress(json.dumps([job(2)]).encode())[:-10]
-    assert running.http.post(PATH, content=cut, headers={"Content-Encoding": "gzip"}).status_code == 400
+    assert shared.http.post(PATH, content=cut, headers={"Content-Encoding": "gzip"}).status_code == 400
 
 
-def test_a_gzip_bomb_is_a_413_before_it_is_unpacked(running: Running) -> None:
+def test_a_gzip_bomb_is_a_413_before_it_is_unpacked(shared: Running) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
-    answer = running.http.post(PATH, content=bomb, headers={"Content-Encoding": "gzip"})
+    answer = shared.http.post(PATH, content=bomb, headers={"Content-Encoding": "gzip"})
     assert answer.status_code == 413
 
 
@@ -294,8 +294,8 @@ def test_more_events_than_allowed_are_a_413(start: Callable[..., AbstractContext
         assert running.post([job()] * 3).status_code == 202
 
 
-def test_an_empty_list_is_a_422(running: Running) -> None:
-    assert running.post([]).status_code == 422
+def test_an_empty_list_is_a_422(shared: Running) -> None:
+    assert shared.post([]).status_code == 422
 
 
 def test_a_full_spool_is_a_503_that_says_when_to_try_again(

@@ -26,8 +26,6 @@ from collector.observed import TIMINGS, Observed, Timing
 from collector.reporting import Reporter
 from collector.service import Collector
 from embedded.store import EmbeddedStore
-from records.migrate import upgrade
-from records.store import SqlRecords
 from scrapewatch import histogram
 from scrapewatch.answers import ask, quantiles
 from scrapewatch.events import validate
@@ -37,6 +35,7 @@ from scrapewatch.ports import DEFAULT_TENANT, TimeRange
 from scrapewatch.settings import Settings
 from scrapewatch.time import MINUTE, SECOND, now_ns
 from tests.collector.conftest import Running
+from tests.new_records import records_in
 
 JOB = {"session_id": "s1", "metric": "job_scraped", "value": {"site": "indeed", "count": 1}}
 
@@ -296,8 +295,7 @@ def test_a_report_has_every_figure_of_its_measurement(running: Running) -> None:
 def test_the_process_of_a_session_is_sampled_on_its_way_and_is_no_sign_of_life(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, flush_interval=0.05)
     series = EmbeddedStore(tmp_path / "series.duckdb")
-    records = SqlRecords(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    upgrade(records.engine)
+    records = records_in(tmp_path)
     scraper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     started = now_ns() // SECOND * SECOND + SECOND
 

@@ -7,11 +7,11 @@ import pytest
 
 from collector.roller import Roller
 from embedded.store import EmbeddedStore
-from records.migrate import upgrade
 from records.store import SqlRecords
 from scrapewatch.measurements import Tier
 from scrapewatch.ports import RecordChanges
 from scrapewatch.time import HOUR, MINUTE, now_ns, window_start
+from tests.new_records import records_in
 
 
 @pytest.fixture
@@ -23,8 +23,7 @@ def series(tmp_path: Path) -> Iterator[EmbeddedStore]:
 
 @pytest.fixture
 def records(tmp_path: Path) -> Iterator[SqlRecords]:
-    store = SqlRecords(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    upgrade(store.engine)
+    store = records_in(tmp_path)
     yield store
     store.close()
 

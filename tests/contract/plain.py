@@ -21,6 +21,8 @@ STEPS = ("ack", "commit", "fold", "write_series", "apply_records")
 
 Reading = tuple[str, int, Value]
 """Session (empty where the tier knows none), time, value."""
+Series = tuple[frozenset[tuple[str, str]], int]
+"""Tags, and the time of a point."""
 Aggregate = Callable[[list[Reading]], int | float]
 
 
@@ -192,22 +194,21 @@ class PlainStore:
     """Points as InfluxDB keeps them: a later write of the same series and time replaces the fields that it names."""
 
     def __init__(self) -> None:
-        self._points: dict[tuple[Tier, str, frozenset[tuple[str, str]], int], dict[str, Value]] = {}
+        self._points: defaultdict[tuple[Tier, str], dict[Series, dict[str, Value]]] = defaultdict(dict)
 
     def put(self, points: Iterable[tuple[Tier, Point]]) -> None:
         for tier, point in points:
             tags = frozenset((key, value) for key, value in point.tags.items() if value)
-            self._points.setdefault((tier, point.measurement, tags, point.time), {}).update(point.fields)
+            of_measurement = self._points[tier, point.measurement]
+            of_measurement.setdefault((tags, point.time), {}).update(point.fields)
 
     def _select(
         self, measurement: str, tier: Tier, where: Mapping[str, str], time_range: TimeRange
     ) -> Iterator[tuple[dict[str, str], int, dict[str, Value]]]:
-        for (tier_, measurement_, tag_pairs, time), fields in self._points.items():
+        for (tag_pairs, time), fields in self._points[tier, measurement].items():
             tags = dict(tag_pairs)
-            if (
-                (tier_, measurement_) == (tier, measurement)
-                and time_range.start <= time < time_range.stop
-                and all(tags.get(name, "") == value for name, value in where.items() if value)
+            if time_range.start <= time < time_range.stop and all(
+                tags.get(name, "") == value for name, value in where.items() if value
             ):
                 yield tags, time, fields
 

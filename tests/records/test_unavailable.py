@@ -16,6 +16,7 @@ from records.store import SqlRecords
 from scrapewatch.measurements import Tier
 from scrapewatch.ports import DirtyWindow, RecordStore
 from scrapewatch.problems import ConfigurationError, StoreUnavailable
+from tests.new_records import migrated
 from tests.postgres import Postgres
 from tests.records.flushes import changes, rows_of, session
 
@@ -59,9 +60,9 @@ def test_a_file_that_is_no_database_is_unavailable_and_left_as_it_is(call: str, 
     assert path.read_bytes() == b"something else entirely, " * 100
 
 
-def test_a_writer_waits_for_another_and_then_says_so(tmp_path: Path, migrated_sqlite: Path) -> None:
+def test_a_writer_waits_for_another_and_then_says_so(tmp_path: Path) -> None:
     path = tmp_path / "records.db"
-    path.write_bytes(migrated_sqlite.read_bytes())
+    path.write_bytes(migrated())
     impatient, patient = (SqlRecords(f"sqlite:///{path}?timeout={seconds}") for seconds in (0.05, 30))
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
