@@ -137,6 +137,17 @@ class Influxd:
         self.stop()
         self._start()
 
+    def delete_org(self, org: str) -> None:
+        """Delete an organisation that a test made, with its buckets: others share the server."""
+        headers = {"Authorization": f"Token {self.token}"}
+        asked = urllib.request.Request(f"{self.url}/api/v2/orgs?org={org}", headers=headers)
+        with _loopback.open(asked, timeout=60) as answer:
+            (found,) = json.load(answer)["orgs"]
+        asked = urllib.request.Request(
+            f"{self.url}/api/v2/orgs/{found['id']}", headers=headers, method="DELETE"
+        )
+        _loopback.open(asked, timeout=60).close()
+
     def _start(self) -> None:
         # Its settings come from these flags alone, not from INFLUXD_* variables or a file that lies about.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("INFLUXD_")}

@@ -179,9 +179,7 @@ class Rig:
             if kind is not None and self.process.runs:
                 self.process.kill()
             self.process.stop()
-        # With its buckets: other tests share the server.
-        (org,) = json.loads(self._ask("GET", f"/api/v2/orgs?org={self.org}"))["orgs"]
-        self._ask("DELETE", f"/api/v2/orgs/{org['id']}")
+        self.influxd.delete_org(self.org)
 
     def post(self, sent: Request, *, timeout: float = 60.0, key: bool = True) -> Answer:
         """Send once; an acknowledgement is noted in the ledger.

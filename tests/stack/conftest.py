@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,26 +30,27 @@ class Stores:
 
 @pytest.fixture(params=["embedded", "influx"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
-    """The embedded store with SQLite, and a fresh InfluxDB with PostgreSQL."""
+    """The embedded store with SQLite, and an organisation of the test's own in InfluxDB with a database in PostgreSQL."""
     if request.param == "embedded":
         yield Stores(tmp_path)
         return
-    request.getfixturevalue("influxd")  # says what is missing
+    influxd: Influxd = request.getfixturevalue("influxd")
     server: Postgres = request.getfixturevalue("postgres")
     from influx.bootstrap import bootstrap
 
     url = server.database()
-    with Influxd() as fresh:
-        tokens = bootstrap(fresh.url, fresh.org, fresh.token)
-        yield Stores(
-            tmp_path,
-            {
-                "INFLUX_URL": fresh.url,
-                "INFLUX_ORG": fresh.org,
-                "INFLUX_TOKEN": tokens["default"],
-                "DATABASE_URL": url,
-            },
-            fresh,
-            server,
-        )
+    org = f"stack-{uuid.uuid4().hex[:12]}"
+    tokens = bootstrap(influxd.url, org, influxd.token)
+    yield Stores(
+        tmp_path,
+        {
+            "INFLUX_URL": influxd.url,
+            "INFLUX_ORG": org,
+            "INFLUX_TOKEN": tokens["default"],
+            "DATABASE_URL": url,
+        },
+        influxd,
+        server,
+    )
+    influxd.delete_org(org)
     server.drop(url)

@@ -51,14 +51,14 @@ def mend(stores: Stores) -> None:
     if stores.influxd is None:
         _retype(stores, "BIGINT")
         return
-    influxd = stores.influxd
+    influxd, org = stores.influxd, stores.environment["INFLUX_ORG"]
     what = {
         "start": "1970-01-01T00:00:00Z",
         "stop": "2100-01-01T00:00:00Z",
         "predicate": '_measurement="jobs"',
     }
     request = urllib.request.Request(
-        f"{influxd.url}/api/v2/delete?org={influxd.org}&bucket=fleet", json.dumps(what).encode()
+        f"{influxd.url}/api/v2/delete?org={org}&bucket=fleet", json.dumps(what).encode()
     )
     request.add_header("Authorization", f"Token {influxd.token}")
     request.add_header("Content-Type", "application/json")
