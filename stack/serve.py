@@ -148,7 +148,7 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         if API not in parts:
             app.include_router(collector.app.build_probe_router(collecting))
     if API in parts:
-        # Here, not above: a collector alone starts in half the time, and holds a third less memory.
+        # Here, not above: a collector alone has no use for them, and takes a quarter less time to load.
         from api.app import TAGS, background, build_router
         from records.queries import RecordQueries
 
