@@ -110,6 +110,9 @@ class Connection(HttpToolsProtocol):
             self._ticker = None
         super().handle_websocket_upgrade()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: a collector alone serves no WebSockets, and answers who asks for one as any other request."""
+
     def shutdown(self) -> None:
         """End it, after the answer under way if there is one."""
         if self._answering is None or self._answering.response_complete:
