@@ -22,6 +22,7 @@ import api.app
 import collector.app
 import collector.grafana_live
 import collector.metrics
+import stack.forwarding
 from api.live.protocol import DroppingProtocol
 from collector.service import Collector
 from records.queries import RecordQueries
@@ -127,7 +128,9 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
     if settings.redis_url is not None:
         hub = shared = _redis_hub(settings.redis_url.get_secret_value())
         runs.append(lambda: shared.running(publishing=COLLECTOR in parts, listening=API in parts))
-    collecting = Collector(settings, series, records, hub) if COLLECTOR in parts else None
+    collecting = None
+    if COLLECTOR in parts:
+        collecting = Collector(settings, series, records, hub, aside=stack.forwarding.command(settings))
     app = FastAPI(
         title="scrapewatch",
         version=__version__,

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collector.forward import Forwarder
+from collector.outbox import Outbox
 from collector.periodic import Periodic
 from collector.spool import Spool
 from collector.spool_file import FORMAT, holder, looking_into
@@ -309,8 +310,10 @@ def _forwarding(chosen: Settings, *, replays: bool) -> Iterator[Callable[[], str
         open_now.callback(series.close)
         records = open_records(chosen)
         open_now.callback(records.close)
+        outbox = Outbox(_folder(chosen), spool)
+        open_now.callback(outbox.close)
         forwarder = Forwarder(
-            spool,
+            outbox,
             series,
             records,
             collector_no=records.lease_collector(spool.id),
