@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -34,7 +35,7 @@ _WELL_AFTER: Final = 60.0
 
 _TELL_EVERY: Final = 0.25
 _LOOK_EVERY: Final = 0.05
-_SILENT_FOR: Final = 60.0
+_SILENT_FOR: Final = 30.0
 _STOPS_WITHIN: Final = 1.0
 
 
@@ -160,60 +161,60 @@ class ForwardingAside:
 
     def _keep_up(self) -> None:
         pause = _FIRST_PAUSE
-        while True:
+        while not self._stopping.is_set():
             began = time.monotonic()
-            connection, process = self._launch()
-            if connection is None or process is None:
-                return
-            silent = not self._serve(connection)
-            with self._sending:
-                self._connection = None
-            connection.close()
-            if silent:
-                process.kill()
-            code = process.wait()
-            with self._sending:
-                self._process = None
+            try:
+                why = self._run()
+            except Exception as error:  # no memory for another process, say; the next time there may be
+                log.exception("forwarding failed")
+                why = f"{type(error).__name__}: {error}"
             if self._stopping.is_set():
                 return
-            why = "did not answer" if silent else f"ended ({code})"
             log.error("the process that forwards is started again", why=why)
+            before = self._state
             self._state = State(
-                self._state.sinks,
-                [f"forwarding: its process {why} and is started again; the log says why"],
-                self._state.rolled,
+                before.sinks, [f"forwarding: its process {why}, and is started again"], before.rolled
             )
             pause = _FIRST_PAUSE if time.monotonic() - began > _WELL_AFTER else min(pause * 2, _LONGEST_PAUSE)
             self._stopping.wait(pause)
 
-    def _launch(self) -> tuple[Connection | None, subprocess.Popen[bytes] | None]:
+    def _run(self) -> str:
+        """Have it forward until it ends; why it did."""
         ours, theirs = Pipe()
-        with self._sending:
-            if self._stopping.is_set():
-                ours.close()
-                theirs.close()
-                return None, None
-            self._process = subprocess.Popen(  # noqa: S603 - words of ours
-                [*self._command.words, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=self._command.environment,
-                stdin=subprocess.DEVNULL,
-            )
-            theirs.close()
-            self._connection = ours
-            self._poked = False
+        with ours:
+            with theirs, self._sending:
+                if self._stopping.is_set():
+                    return ""
+                process = self._process = subprocess.Popen(  # noqa: S603 - words of ours
+                    [*self._command.words, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    env=self._command.environment,
+                    stdin=subprocess.DEVNULL,
+                )
+                self._connection = ours
+                self._poked = False
+            answers = False
             try:
-                ours.send_bytes(self._command.hello)
-                ours.send_bytes(_encode(self._plan))
-            except OSError:
-                log.debug("forwarding is gone before it began")
-            return ours, self._process
+                with self._sending:
+                    ours.send_bytes(self._command.hello)
+                    ours.send_bytes(_encode(self._plan))
+                answers = self._serve(ours)
+            finally:
+                with self._sending:
+                    self._connection = None
+                if not answers:
+                    process.kill()
+        code = process.wait()
+        with self._sending:
+            self._process = None
+        return f"ended ({code})" if answers else "did not answer"
 
     def _serve(self, connection: Connection) -> bool:
         """Do what the other end says until it is gone; False: it fell silent."""
         while True:
             try:
-                if not connection.poll(_SILENT_FOR):
+                # Twice: the first may have run out while this process itself was suspended.
+                if not (connection.poll(_SILENT_FOR) or connection.poll(_SILENT_FOR)):
                     return False
                 message = _to_collector.decode(connection.recv_bytes())
             except (EOFError, OSError):
@@ -280,7 +281,7 @@ def forward_aside(connection: Connection, open_stores: Callable[[], tuple[Series
     plan = msgspec.msgpack.decode(connection.recv_bytes(), type=Plan)
     far = _Far(connection)
     observed = Observed()
-    outbox = Outbox(plan.folder, far)
+    outbox = Outbox(Path(plan.folder), far)
     series, records = open_stores()
     forwarding = ForwardingHere(
         outbox,

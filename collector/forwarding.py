@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
@@ -32,7 +31,7 @@ Announce = Callable[[Sequence[Announced]], None]
 class Plan(msgspec.Struct, frozen=True):
     """What forwarding must know: the ``folder`` of the spool and its id, the number leased to it, and settings in seconds and days."""
 
-    folder: Path
+    folder: str
     spool_id: str
     collector_no: int
     interval: float

@@ -121,7 +121,7 @@ class Collector:
             self.spool.close()
             raise
         plan = Plan(
-            settings.data_dir / "spool",
+            str(self.spool.folder),
             self.spool.id,
             self.number,
             settings.flush_interval,
@@ -129,7 +129,7 @@ class Collector:
         )
         self.forwarding: Forwarding = (
             ForwardingHere(
-                Outbox(plan.folder, self.spool),
+                Outbox(self.spool.folder, self.spool),
                 series,
                 records,
                 plan,
