@@ -190,6 +190,7 @@ class ForwardingAside:
                     pass_fds=[theirs.fileno()],
                     env=self._command.environment,
                     stdin=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for the collector
                 )
                 self._connection = ours
                 self._poked = False
