@@ -15,7 +15,7 @@ from tests.faults.rig import Load, Rig, wait_for
 
 
 def clients(rig: Rig, seed: int) -> Load:
-    return Load(rig, lambda k: Writer(random.Random(seed + k), f"{seed}-{k}").request)
+    return Load(rig, lambda k: Writer(random.Random(1_000 * seed + k), f"{seed}-{k}").request)
 
 
 def test_killed_again_and_again_under_load_it_is_started_again_and_each_event_counts_once(
