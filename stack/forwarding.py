@@ -23,7 +23,7 @@ def command(settings: Settings) -> Command | None:
 
     The embedded store is a file that one process may open, and with a single processor there is nothing to win.
     """
-    if settings.influx_url is None or os.name != "posix" or (os.cpu_count() or 1) < 2:
+    if not settings.forwarding_process or settings.influx_url is None or _processors() < 2:
         return None
     # The same code as here, wherever it was found, and none that lies about where the collector was started.
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
@@ -32,6 +32,13 @@ def command(settings: Settings) -> Command | None:
         {**os.environ, "PYTHONPATH": paths},
         pickle.dumps(settings),
     )
+
+
+def _processors() -> int:
+    """How many this process may use; 1 where processes cannot be started in this way."""
+    if os.name != "posix":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:
