@@ -239,6 +239,8 @@ class Group:
 
     def dirty(self, times: Sequence[int]) -> None:
         """Note that the rollups' windows around ``times`` must be computed again."""
+        if not times:
+            return
         first, last = min(times) // MINUTE, max(times) // MINUTE
         # Most come within a minute or two.
         self._minutes.update((first, last) if last - first < 2 else [time // MINUTE for time in times])
