@@ -146,20 +146,23 @@ def metric(text: str, name: str, label: str = "") -> float:
 
 
 class Cost:
-    """What a process takes: processor time between two calls, and the highest resident memory seen meanwhile."""
+    """What a process and those that it started take: processor time since now, and the highest resident memory seen meanwhile."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
         self._began = self._cpu()
         self._peak = 0
 
+    def _all(self) -> Iterator[psutil.Process]:
+        yield self._process
+        yield from self._process.children(recursive=True)
+
     def _cpu(self) -> float:
-        used = self._process.cpu_times()
-        return float(used.user + used.system)
+        return sum(used.user + used.system for used in (process.cpu_times() for process in self._all()))
 
     def look(self) -> int:
         """Resident memory now, in bytes."""
-        now = int(self._process.memory_info().rss)
+        now = sum(process.memory_info().rss for process in self._all())
         self._peak = max(self._peak, now)
         return now
 
@@ -197,11 +200,12 @@ def watching(*costs: Cost) -> Iterator[None]:
 
 @contextlib.contextmanager
 def suspended(pids: Sequence[int]) -> Iterator[None]:
-    """Let the processes ``pids`` stand still, so that what they still have to do is not charged to another's measurement."""
-    for pid in pids:
+    """Let the processes ``pids`` and those they started stand still: what they still have to do is not charged to another's measurement."""
+    still = [child.pid for pid in pids for child in psutil.Process(pid).children(recursive=True)] + [*pids]
+    for pid in still:
         os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in pids:
+        for pid in still:
             os.kill(pid, signal.SIGCONT)

@@ -85,6 +85,7 @@ def main() -> None:
                 "--format",
                 "raw",
                 "--threads",
+                "--subprocesses",
                 "--rate",
                 str(SAMPLES_A_SECOND),
             ]
@@ -100,13 +101,13 @@ def main() -> None:
                 spying = subprocess.Popen(command, stdout=log, stderr=log)
             time.sleep(1.0)
             process = psutil.Process(served.pid)
-            before, threads_before = _used(process), _threads(process)
+            before = _threads(process)
             outcome = load.run()
             while metric(fetch(f"{served.url}/metrics"), "scrapewatch_events_delivered_total") < plan.events:
                 time.sleep(0.1)
             seconds = time.monotonic() - outcome.began
-            used = _used(process) - before
-            threads = _threads(process)
+            spent = {thread: used - before.get(thread, 0.0) for thread, used in _threads(process).items()}
+            used = sum(spent.values())
             spying.send_signal(2)
             spying.wait(30)
             ended = time.monotonic()
@@ -118,7 +119,6 @@ def main() -> None:
         )
         if not stacks.is_file():
             sys.exit((folder / "spy.log").read_text(errors="replace")[-1_000:])
-        spent = {thread: threads[thread] - threads_before.get(thread, 0.0) for thread in threads}
         _show_pauses(served.log.read_text(errors="replace"), outcome.began, ended)
         _show(stacks, {thread: used / plan.events * 1e6 for thread, used in spent.items()}, given.top)
 
@@ -138,20 +138,20 @@ def _show_pauses(log: str, began: float, ended: float) -> None:
             )
 
 
-def _used(process: psutil.Process) -> float:
-    used = process.cpu_times()
-    return float(used.user + used.system)
-
-
 def _threads(process: psutil.Process) -> dict[int, float]:
-    return {thread.id: thread.user_time + thread.system_time for thread in process.threads()}
+    """Processor seconds of each thread of ``process`` and of those it started."""
+    return {
+        thread.id: thread.user_time + thread.system_time
+        for each in [process, *process.children(recursive=True)]
+        for thread in each.threads()
+    }
 
 
 def _stacks(path: Path) -> Iterator[tuple[str, list[str], int]]:
     """Thread, frames from the outermost in, and samples."""
     for line in path.read_text(encoding="utf-8").splitlines():
         text, _, count = line.rpartition(" ")
-        first, *frames = text.split(";")
+        first, *frames = [frame for frame in text.split(";") if not frame.startswith("process ")]
         yield first, frames or [first], int(count)
 
 

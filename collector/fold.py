@@ -239,7 +239,11 @@ class Group:
 
     def dirty(self, times: Sequence[int]) -> None:
         """Note that the rollups' windows around ``times`` must be computed again."""
-        self._minutes.update([time // MINUTE for time in times])
+        if not times:
+            return
+        first, last = min(times) // MINUTE, max(times) // MINUTE
+        # Most come within a minute or two.
+        self._minutes.update((first, last) if last - first < 2 else [time // MINUTE for time in times])
 
     def row(self, table: str, **key: Any) -> RowChange:
         """The change of a row; its mappings may be added to."""

@@ -19,7 +19,7 @@ import structlog
 from collector.contributions import Announced
 from collector.fold import Folding, windows_around
 from collector.observed import Observed
-from collector.spool import Cut, PersistedFlush, Spool
+from collector.outbox import Cut, Outbox, PersistedFlush
 from collector.spool_view import DeadLetter
 from scrapewatch.line_protocol import decode
 from scrapewatch.measurements import Tier
@@ -56,7 +56,7 @@ class Forwarder:
     """Brings the spool's events to the stores.
 
     Args:
-        spool: where they come from.
+        outbox: what of the spool waits.
         series: the store of points.
         records: the store of records.
         collector_no: the number leased to the spool.
@@ -68,7 +68,7 @@ class Forwarder:
 
     def __init__(
         self,
-        spool: Spool,
+        outbox: Outbox,
         series: SeriesStore,
         records: RecordStore,
         *,
@@ -80,7 +80,7 @@ class Forwarder:
     ) -> None:
         self._announced = announced
         self._observed = observed or Observed()
-        self._spool = spool
+        self._outbox = outbox
         self._series = series
         self._records = records
         self._collector_no = collector_no
@@ -112,7 +112,7 @@ class Forwarder:
         """End, after trying for up to ``drain_for`` seconds to bring everything to the stores."""
         deadline = time.monotonic() + drain_for
         self._drain.set()
-        while time.monotonic() < deadline and self._spool.status().spooled:
+        while time.monotonic() < deadline and not self._outbox.empty():
             time.sleep(0.05)
         self._stop.set()
         for event in self._persisted.values():
@@ -127,15 +127,16 @@ class Forwarder:
 
     def cut(self, *, interval: float = 0.0) -> int:
         """Fold and persist one flush: what is there, and what comes within ``interval`` seconds; the number of its events."""
-        spool = self._spool
-        folding = Folding(spool.recall, retention_days=self._retention_days)
+        outbox = self._outbox
+        folding = Folding(outbox.recall, retention_days=self._retention_days)
         taken: Cut | None = None
-        damaged = size = 0
+        damaged: dict[int, int] = {}
+        lost = size = 0
         deadline = time.monotonic() + interval
         spent = 0.0
-        while folding.events + damaged < MOST_EVENTS and size < _MOST_BYTES:
+        while folding.events + lost < MOST_EVENTS and size < _MOST_BYTES:
             began = time.perf_counter()
-            found = spool.uncut(
+            found = outbox.uncut(
                 min(_MOST_AT_ONCE, MOST_EVENTS - folding.events),
                 None if taken is None else taken.last_position,
                 most_bytes=_MOST_BYTES - size,
@@ -145,7 +146,8 @@ class Forwarder:
                 for request in found.requests:
                     folding.add(request)
                     count += len(request.events)
-                damaged += found.damaged
+                damaged |= found.damaged
+                lost = sum(damaged.values())
                 size += found.size
                 taken = found
                 spent += time.perf_counter() - began
@@ -161,15 +163,15 @@ class Forwarder:
         if taken is None:  # for the type checker: the loop ran at least once
             return 0
         began = time.perf_counter()
-        number = spool.next_number()
+        number = outbox.next_number()
         folded = folding.finish(collector_no=self._collector_no, number=number)
-        spool.persist(number, Cut(taken.last_position, (), damaged, size), folded)
+        outbox.persist(number, Cut(taken.last_position, (), damaged, size), folded)
         self._observed.fold.add(spent + time.perf_counter() - began)
         for event in self._persisted.values():
             event.set()
         if folded.announced and self._announced is not None:
             self._announced(folded.announced)
-        return folded.events + damaged
+        return folded.events + lost
 
     def replay(self) -> int:
         """Send the dead letters again that somebody wants to be sent; how many are stored now.
@@ -179,7 +181,7 @@ class Forwarder:
         Raises:
             StoreUnavailable: a store does not answer; the letters stay as they are.
         """
-        letters = self._spool.wanted_letters()
+        letters = self._outbox.wanted_letters()
         if not letters:
             return 0
         batches: dict[tuple[str, Tier], Batch] = {}
@@ -198,7 +200,7 @@ class Forwarder:
             if (reason := reasons.get((item.letter.tenant, item.letter.tier, item.letter.line))) is not None
         }
         self._records.mark_windows(_windows([item for item in letters if item.id not in refused]))
-        self._spool.replayed(letters, refused)
+        self._outbox.replayed(letters, refused)
         log.info("dead letters were sent again", stored=len(letters) - len(refused), refused=len(refused))
         return len(letters) - len(refused)
 
@@ -216,9 +218,10 @@ class Forwarder:
                 self._stop.wait(1.0)
 
     def _cut_loop(self) -> None:
+        self._outbox.arrived.set()  # what a fault interrupted is there still
         while not self._stop.is_set():
-            if self._spool.arrived.wait(_LOOK_FOR_STOP):
-                self._spool.arrived.clear()
+            if self._outbox.arrived.wait(_LOOK_FOR_STOP):
+                self._outbox.arrived.clear()
                 while self.cut(interval=self._interval) and not self._stop.is_set():
                     self._faults.pop("cut", None)
                 self._faults.pop("cut", None)
@@ -226,7 +229,7 @@ class Forwarder:
     def _sink_loop(self, sink: str, state: SinkState, send: Callable[[PersistedFlush], None]) -> None:
         while not self._stop.is_set():
             self._persisted[sink].clear()
-            while not self._stop.is_set() and (flush := self._spool.pending(sink)) is not None:
+            while not self._stop.is_set() and (flush := self._outbox.pending(sink)) is not None:
                 began = time.monotonic()
                 send(flush)
                 if self._stop.is_set() and state.problem is not None:
@@ -251,7 +254,7 @@ class Forwarder:
                 for letter in result.rejected:
                     state.rejected[letter.reason[:80]] = state.rejected.get(letter.reason[:80], 0) + 1
                     log.error("the store rejects a point for good", reason=letter.reason, tier=letter.tier)
-                self._spool.passed("series", flush.number, result.rejected)
+                self._outbox.passed("series", flush.number, result.rejected)
                 self._persisted["windows"].set()
                 return
             if state.problem != result.kept:
@@ -293,7 +296,7 @@ class Forwarder:
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             state.problem = None
-            self._spool.passed(sink, flush.number)
+            self._outbox.passed(sink, flush.number)
             self._persisted["records"].set()
             return
 

@@ -71,18 +71,19 @@ def metric_families(collector: Collector) -> Iterator[Metric]:
         labels=["sink"],
     )
     flushes = CounterMetricFamily("scrapewatch_sink_flushes", "Flushes brought to a sink", labels=["sink"])
-    for name, state in (
-        ("series", collector.forwarder.series_state),
-        ("records", collector.forwarder.records_state),
-        ("windows", collector.forwarder.windows_state),
-    ):
+    forwarding = collector.forwarding.state()
+    for name, state in forwarding.sinks.items():
         seconds.add_metric([name], state.seconds)
         flushes.add_metric([name], state.flushes)
     yield seconds
     yield flushes
-    yield CounterMetricFamily(
-        "scrapewatch_windows_rolled", "Windows rolled up", value=collector.roller.rolled
-    )
+    yield CounterMetricFamily("scrapewatch_windows_rolled", "Windows rolled up", value=forwarding.rolled)
+    if forwarding.cpu_seconds is not None:
+        yield CounterMetricFamily(
+            "scrapewatch_forwarding_cpu_seconds",
+            "Processor time of the process that forwards, since it was started",
+            value=forwarding.cpu_seconds,
+        )
     yield CounterMetricFamily(
         "scrapewatch_live_dropped",
         "Live messages dropped before they reached a subscriber's queue",

@@ -25,6 +25,11 @@ class Timed:
         """The ``q`` quantile (0–1) in seconds, off by at most a bucket's width; None before the first."""
         return histogram.quantile(self.buckets, q)
 
+    def since(self, before: Timed, *, highest: float) -> Timed:
+        """What was added since ``before``, of which ``highest`` was the longest."""
+        buckets = tuple(now - then for now, then in zip(self.buckets, before.buckets, strict=True))
+        return Timed(self.count - before.count, self.total - before.total, highest, buckets)
+
 
 class Timing:
     """How long something took, each time: a sum, a maximum and a histogram."""
@@ -45,6 +50,14 @@ class Timing:
             self._recent = seconds
             if seconds > self._highest:
                 self._highest = seconds
+
+    def add_all(self, more: Timed) -> None:
+        """Add what another process timed."""
+        self._total += more.total
+        self._recent = max(self._recent, more.highest)
+        self._highest = max(self._highest, more.highest)
+        for place, count in enumerate(more.buckets):
+            self._buckets[place] += count
 
     def snapshot(self) -> Timed:
         """All times since the start; the count is that of the buckets, so that the two agree."""

@@ -13,15 +13,16 @@ from typing import Any, Final, overload
 
 import structlog
 
+from collector.aside import Command, ForwardingAside
 from collector.cardinality import TagValues
 from collector.contributions import Announced
 from collector.decode import IN_ONE_GO, as_message
-from collector.forward import Forwarder
+from collector.forwarding import Forwarding, ForwardingHere, Plan
 from collector.ingest import Rejection, Sifted, sift, sift_items
 from collector.observed import Observed
+from collector.outbox import Outbox
 from collector.periodic import Periodic
 from collector.reporting import EVERY, Reporter
-from collector.roller import Roller
 from collector.sampler import Sampler
 from collector.spool import Append, Kept, Spool
 from collector.spool_view import SpoolStatus
@@ -33,10 +34,7 @@ from scrapewatch.time import now_ns
 
 log = structlog.get_logger(__name__)
 
-_REPLAY_EVERY: Final = 2.0
-
 _WATCH_EVERY: Final = 5.0
-_ROLL_EVERY: Final = 2.0
 _HOUSE_EVERY: Final = 600.0
 
 _COME_BACK: Final = 30.0
@@ -86,12 +84,22 @@ class Published(Sequence[Message]):
 class Collector:
     """Accepts events and brings them to ``series`` and ``records``; publishes them to ``hub`` once durable.
 
+    With ``aside`` a process of its own brings them there, started by that command.
+
     Raises:
         ConfigurationError: another process holds the spool, or no collector number is free.
         StoreUnavailable: the records do not answer.
     """
 
-    def __init__(self, settings: Settings, series: SeriesStore, records: RecordStore, hub: Hub) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        series: SeriesStore,
+        records: RecordStore,
+        hub: Hub,
+        *,
+        aside: Command | None = None,
+    ) -> None:
         self._settings = settings
         self._series = series
         self._records = records
@@ -112,25 +120,28 @@ class Collector:
         except BaseException:
             self.spool.close()
             raise
-        self.forwarder = Forwarder(
-            self.spool,
-            series,
-            records,
-            collector_no=self.number,
-            interval=settings.flush_interval,
-            retention_days=settings.metrics_retention_days,
-            observed=self.observed,
-            announced=self._announced,
+        plan = Plan(
+            str(self.spool.folder),
+            self.spool.id,
+            self.number,
+            settings.flush_interval,
+            settings.metrics_retention_days,
         )
-        self.roller = Roller(series, records, holder=self.spool.id)
-        self._rolling = Periodic("roll", _ROLL_EVERY, self.roller.roll)
+        self.forwarding: Forwarding = (
+            ForwardingHere(
+                Outbox(self.spool.folder, self.spool),
+                series,
+                records,
+                plan,
+                observed=self.observed,
+                announced=self._announced,
+            )
+            if aside is None
+            else ForwardingAside(aside, plan, self.spool, observed=self.observed, announced=self._announced)
+        )
+        self.spool.arrived = self.forwarding.arrived
         self._watching = Periodic("watch", _WATCH_EVERY, self._watch)
-        self._periodic = [
-            self._rolling,
-            self._watching,
-            Periodic("house", _HOUSE_EVERY, self._keep_house),
-            Periodic("replay", _REPLAY_EVERY, self.forwarder.replay),
-        ]
+        self._periodic = [self._watching, Periodic("house", _HOUSE_EVERY, self._keep_house)]
         self._started = time.monotonic()
         self.sampler: Sampler | None = None
         if settings.sampler:
@@ -156,7 +167,7 @@ class Collector:
         """Begin; called on the event loop's thread, where the hub lives."""
         self._loop = asyncio.get_running_loop()
         self._started = time.monotonic()
-        self.forwarder.start()
+        self.forwarding.start()
         for periodic in self._periodic:
             periodic.start()
 
@@ -165,11 +176,9 @@ class Collector:
         stopping = [threading.Thread(target=periodic.stop) for periodic in self._periodic]
         for thread in stopping:
             thread.start()
-        self.forwarder.stop(drain_for=drain_for)
+        self.forwarding.stop(drain_for=drain_for)
         for thread in stopping:
             thread.join()
-        with contextlib.suppress(StoreUnavailable):
-            self.roller.release()
         self.spool.close()
 
     # --- accepting
@@ -326,21 +335,9 @@ class Collector:
         full = self.spool.room()
         if full is not None:
             problems.append(full)
-        for name, state in (
-            ("series", self.forwarder.series_state),
-            ("records", self.forwarder.records_state),
-            ("windows", self.forwarder.windows_state),
-        ):
-            if state.problem is not None:
-                problems.append(f"{name}: {state.problem}")
-        if self.forwarder.fault is not None:
-            problems.append(f"forwarding: {self.forwarder.fault}")
-        for name, problem in (
-            ("rollups", self._rolling.problem),
-            ("watch of sessions", self._watching.problem),
-        ):
-            if problem is not None:
-                problems.append(f"{name}: {problem}")
+        problems += self.forwarding.state().problems
+        if self._watching.problem is not None:
+            problems.append(f"watch of sessions: {self._watching.problem}")
         return self.spool.status(), problems
 
 

@@ -1,8 +1,8 @@
 """The spool: where events are durable before they are acknowledged, and flushes before they are written.
 
 One SQLite file (WAL, ``synchronous=FULL``), one thread that writes to it. What arrives while a commit is under way shares the next one
-(group commit): many requests, one fsync, no fixed wait, one row a tenant. What became durable is handed to the fold in memory, and a
-flush to the sinks; both are read from the disk only after a crash, and where whoever takes them is so far behind that memory is short.
+(group commit): many requests, one fsync, no fixed wait, one row a tenant. Forwarding reads what became durable from the file, by its
+:mod:`outbox <collector.outbox>`, and has noted here what becomes of it.
 """
 
 from __future__ import annotations
@@ -14,33 +14,23 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import msgspec
 import orjson
 import structlog
 
-from collector.decode import Event, pack, unpack
-from collector.fold import Folded, Request, Sites
+from collector.decode import Event, pack
+from collector.fold import Request
+from collector.notes import Flushed, Note, write
 from collector.observed import Timing
-from collector.spool_file import (
-    Squeezer,
-    expand,
-    hold,
-    open_for_reading,
-    open_for_writing,
-    quarantine,
-)
-from collector.spool_view import DeadLetter, SpoolStatus, newest_letters, one, status_of, wanted_letters
-from scrapewatch.measurements import Tier
-from scrapewatch.ports import Batch, Flush, RecordChanges, Rejected, RowChange
+from collector.spool_file import Squeezer, hold, insert, open_for_reading, open_for_writing
+from collector.spool_view import DeadLetter, SpoolStatus, newest_letters, one, status_of
 from scrapewatch.problems import Conflict, SpoolFull
-from scrapewatch.time import DAY, now_ns
+from scrapewatch.time import DAY
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -49,10 +39,6 @@ KEYS_KEPT: Final = 9 * DAY
 """How long keys of requests and events are known: longer than the oldest live event accepted (7 days) may wait."""
 
 _MOST_IN_A_COMMIT = 500
-_MOST_BYTES_IN_A_CUT = 32_000_000
-_MOST_BYTES_IN_MEMORY = 24_000_000  # as packed; as objects they take five times as much
-_MOST_FLUSHES_IN_MEMORY = 4
-_MOST_SESSIONS_IN_MEMORY = 50_000
 
 # The log is copied into the database beside the commits, so that no ack waits for it; the commits only do the rest of it.
 _CHECKPOINT_AFTER = 8_000_000
@@ -77,33 +63,6 @@ class Kept:
     events: Sequence[Event]
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A range of the spool for one flush: up to ``last_position``; ``damaged`` events in it can no longer be read.
-
-    ``size`` is about the bytes of its events.
-    """
-
-    last_position: int
-    requests: Sequence[Request]
-    damaged: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class PersistedFlush:
-    """A numbered flush as it was persisted: what is sent, now or after a crash."""
-
-    number: int
-    events: int
-    batches: Sequence[Batch]
-    changes: Sequence[RecordChanges]
-
-    def flush(self, collector_no: int) -> Flush:
-        """Its half for the series store."""
-        return Flush(collector_no, self.number, self.batches)
-
-
 @dataclass(slots=True)
 class Append:
     """A request on its way.
@@ -119,14 +78,6 @@ class Append:
     body: bytes
     source: str | None
     received_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    position: int
-    count: int
-    size: int
-    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +101,8 @@ class Spool:
         min_free_bytes: free space on the disk below which nothing is accepted.
         commit: takes how long each commit took.
 
-    ``deliver`` is called on the writing thread, once a commit, with the outcomes of all requests that were handed in.
+    Both are called on the writing thread, once a commit: ``deliver`` with the outcomes of all requests that were handed in, ``arrived``
+    when there is something new to forward.
 
     Raises:
         ConfigurationError: another process holds it, or a newer scrapewatch wrote it.
@@ -165,7 +117,7 @@ class Spool:
         commit: Timing | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self.folder = folder
         self._max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
         self._commit_timing = commit or Timing()
@@ -179,27 +131,19 @@ class Spool:
         self._reader = open_for_reading(folder)
         self._reading = threading.RLock()
         self.id: str = one(self._connection, "SELECT value FROM meta WHERE name = 'id'")
-        self._last_cut = one(self._connection, "SELECT coalesce(max(last_position), 0) FROM flushes")
-        last_segment = one(self._connection, "SELECT coalesce(max(position + count - 1), 0) FROM segments")
-        self._next_position = max(self._last_cut, last_segment) + 1
-        self._last_number = one(self._connection, "SELECT coalesce(max(number), 0) FROM flushes")
-        self.arrived = threading.Event()
-        """Set when there is something to cut."""
-        if self._next_position > self._last_cut + 1:
-            self.arrived.set()
+        self._next_position = 1 + one(
+            self._connection,
+            "SELECT max((SELECT coalesce(max(last_position), 0) FROM flushes), "
+            "(SELECT coalesce(max(position + count - 1), 0) FROM segments))",
+        )
         self.deliver: Callable[[list[tuple[Any, Kept | Exception]]], None] = _no_delivery
-        self._handing = threading.Lock()
-        self._handed: deque[_Segment] = deque()
-        self._handed_bytes = 0
-        self._flushes: OrderedDict[int, PersistedFlush] = OrderedDict()
-        self._through: dict[int, set[str]] = {}
-        self._memory: OrderedDict[tuple[str, str], tuple[Sites, int] | None] = OrderedDict()
+        self.arrived: Callable[[], object] = _nobody_waits
         self._page_size: int = one(self._connection, "PRAGMA page_size")
         self._used = self._reusable = self._free = 0
         self._measured = self._disk_measured = 0.0
         self._measure()
         self._measure_disk()
-        self._squeeze_segment, self._squeeze_flush = Squeezer(), Squeezer()  # one for each thread
+        self._squeeze = Squeezer()
         self._logged = 0
         self._copied = False
         self._closed = False
@@ -297,12 +241,10 @@ class Spool:
             outcomes.append(Kept(len(events), len(item.events) - len(events), times, events))
         return _Sorted(outcomes, new_keys, new_ids)
 
-    def _store(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> list[_Segment]:
+    def _store(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
         """Write ``requests`` as segments; they count as accepted."""
-        segments = []
         for request in requests:
-            packed = pack(request.times, request.events)
-            blob = self._squeeze_segment(packed)
+            blob = self._squeeze(pack(request.times, request.events))
             count = len(request.events)
             connection.execute(
                 "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -316,261 +258,41 @@ class Spool:
                     blob,
                 ),
             )
-            segments.append(_Segment(self._next_position, count, len(packed), request))
             self._next_position += count
             self._logged += len(blob)
             self._used += len(blob)  # about: it is measured now and then
-        return segments
 
-    def _hand_on(self, segments: Sequence[_Segment]) -> None:
-        with self._handing:
-            for segment in segments:
-                # What memory has no room for is read from the disk when its turn comes.
-                if self._handed_bytes + segment.size <= _MOST_BYTES_IN_MEMORY:
-                    self._handed.append(segment)
-                    self._handed_bytes += segment.size
-        if not self.arrived.is_set():
-            self.arrived.set()
+    # --- forwarding
 
-    # --- flushing
+    def note(self, note: Note) -> None:
+        """Write what forwarding has to note; returns once it is durable.
 
-    def uncut(
-        self, most_events: int, after: int | None = None, *, most_bytes: int = _MOST_BYTES_IN_A_CUT
-    ) -> Cut | None:
-        """The oldest requests behind the position ``after`` (None: that no flush holds); None when there are none.
-
-        They have up to about ``most_events`` events and ``most_bytes`` bytes, and at least one request.
+        Raises:
+            SpoolFull: it cannot be written now.
         """
-        after = self._last_cut if after is None else after
-        requests: list[Request] = []
-        total = damaged = size = 0
-        with self._handing:
-            self._let_go(after)
-            for segment in self._handed:
-                if segment.position != after + 1 or (
-                    total and (total + segment.count > most_events or size > most_bytes)
-                ):
-                    break
-                requests.append(segment.request)
-                total += segment.count
-                size += segment.size
-                after = segment.position + segment.count - 1
-            if total:
-                return Cut(after, requests, 0, size)
-            before = self._handed[0].position if self._handed else self._next_position
-        if after + 1 >= before:
-            return None
-        for position, count, tenant, source, received_at, checksum, blob in self._read(
-            "SELECT position, count, tenant, source, received_at, checksum, events FROM segments "
-            "WHERE position > ? AND position < ? ORDER BY position LIMIT 1000",
-            (after, before),
-        ):
-            # Events with long texts are few: a backlog of them must fit in memory, and a flush in a row, all the same.
-            if total and (total + count > most_events or size > most_bytes):
-                break
-            after = position + count - 1
-            total += count
-            try:
-                packed = _whole(blob, checksum)
-                times, events = unpack(packed)
-            except (ValueError, msgspec.MsgspecError):
-                # Its events cannot be known any more: they are counted as dead letters, the rest is kept.
-                log.error("events in the spool are damaged", position=position, events=count)
-                damaged += count
-                continue
-            size += len(packed)
-            requests.append(Request(tenant, source, received_at, times, events))
-        return Cut(after, requests, damaged, size) if total else None
 
-    def _let_go(self, position: int) -> None:
-        """Forget what was handed on up to ``position``."""
-        while self._handed and self._handed[0].position <= position:
-            self._handed_bytes -= self._handed.popleft().size
+        def job(connection: sqlite3.Connection) -> None:
+            write(connection, note)
+            if isinstance(note, Flushed):
+                self._logged += len(note.batches) + len(note.changes)
 
-    def recall(self, tenant: str, session_id: str) -> Sites | None:
-        """What earlier folds knew of the sites of a session."""
-        key = (tenant, session_id)
-        if key in self._memory:
-            self._memory.move_to_end(key)
-            known = self._memory[key]
-            return None if known is None else known[0]
-        found = None
-        for sites, at in self._read(
-            "SELECT sites, at FROM memory WHERE tenant = ? AND session_id = ?", (tenant, session_id)
-        ):
-            found = (orjson.loads(sites), at)
-        self._memory[key] = found
-        if len(self._memory) > _MOST_SESSIONS_IN_MEMORY:
-            self._memory.popitem(last=False)
-        return None if found is None else found[0]
-
-    def next_number(self) -> int:
-        """The number of the next flush."""
-        return int(self._last_number) + 1
-
-    def persist(self, number: int, cut: Cut, folded: Folded) -> None:
-        """Make flush ``number`` durable: the encoded lines and the record changes that are sent, now or after a crash."""
-        batches = self._squeeze_flush(orjson.dumps(folded.batches))
-        changes = self._squeeze_flush(orjson.dumps(folded.changes, option=orjson.OPT_NON_STR_KEYS))
-        sources = int(any(change.source is not None for change in folded.changes))
-        now = now_ns()
-        remembered = [
-            (key, sites)
-            for key, sites in folded.memory.items()
-            if (known := self._memory.get(key)) is None or known[0] != sites or now - known[1] > DAY
-        ]
-        events = folded.events + cut.damaged
-
-        def write(connection: sqlite3.Connection) -> None:
-            if cut.damaged:
-                for count, checksum, blob in connection.execute(
-                    "SELECT count, checksum, events FROM segments WHERE position <= ?", (cut.last_position,)
-                ).fetchall():
-                    if zlib.crc32(blob) != checksum:
-                        quarantine(connection, "segment", count, blob)
-            # The flush holds them now, in the form in which they are sent; and it can take their place where there is no other.
-            connection.execute("DELETE FROM segments WHERE position <= ?", (cut.last_position,))
-            connection.execute(
-                "INSERT INTO flushes (number, last_position, events, sources, created_at, batches, changes, dead_events) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (number, cut.last_position, events, sources, now, batches, changes, cut.damaged),
-            )
-            _insert(
-                connection,
-                "memory",
-                4,
-                [
-                    (tenant, session, orjson.dumps(sites).decode(), now)
-                    for (tenant, session), sites in remembered
-                ],
-            )
-            self._logged += len(batches) + len(changes)
-
-        self._submit(write).result()
-        self._last_number, self._last_cut = number, cut.last_position
-        for key, sites in remembered:
-            self._memory[key] = (sites, now)
-        with self._handing:
-            self._let_go(cut.last_position)
-            self._flushes[number] = PersistedFlush(number, events, folded.batches, folded.changes)
-            while len(self._flushes) > _MOST_FLUSHES_IN_MEMORY:
-                self._flushes.popitem(last=False)
-
-    def pending(self, sink: str) -> PersistedFlush | None:
-        """The oldest flush that waits for ``sink`` (``series``, ``records`` or ``windows``); None while its turn has not come."""
-        while True:
-            rows = self._read(
-                f"SELECT number, events, {_READY[sink]} FROM flushes "  # noqa: S608 - names of ours
-                f"WHERE {_SINKS[sink]} = 0 ORDER BY number LIMIT 1"
-            )
-            if not rows or not rows[0][2]:
-                return None
-            number, events, _ = rows[0]
-            with self._handing:
-                known = self._flushes.get(number)
-            if known is not None:
-                return known
-            ((batches, changes),) = self._read(
-                "SELECT batches, changes FROM flushes WHERE number = ?", (number,)
-            )
-            try:
-                return _persisted(number, events, batches, changes)
-            except (ValueError, KeyError, TypeError):
-                self._give_up(number)
-
-    def _give_up(self, number: int) -> None:
-        """A flush cannot be read any more: its events are counted as dead letters, those after it go on."""
-        log.error("a flush in the spool is damaged", number=number)
-
-        def write(connection: sqlite3.Connection) -> None:
-            events, batches, changes = connection.execute(
-                "SELECT events, batches, changes FROM flushes WHERE number = ?", (number,)
-            ).fetchone()
-            quarantine(connection, "batches", events, batches)
-            quarantine(connection, "changes", 0, changes)
-            connection.execute(
-                "UPDATE flushes SET series_done = 1, records_done = 1, windows_done = 1, dead_events = events "
-                "WHERE number = ?",
-                (number,),
-            )
-            _free(connection)
-
-        self._submit(write).result()
-
-    def passed(self, sink: str, number: int, rejected: Sequence[Rejected] = ()) -> None:
-        """Note that ``sink`` has passed flush ``number``; ``rejected`` become dead letters. Frees what all have passed."""
-
-        def write(connection: sqlite3.Connection) -> None:
-            now = now_ns()
-            connection.executemany(
-                "INSERT INTO dead_letters (flush, tenant, tier, line, events, reason, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        number,
-                        letter.tenant,
-                        letter.tier,
-                        letter.line,
-                        letter.events,
-                        letter.reason[:2_000],
-                        now,
-                    )
-                    for letter in rejected
-                ],
-            )
-            connection.execute(
-                f"UPDATE flushes SET {_SINKS[sink]} = 1, dead_events = dead_events + ? WHERE number = ?",  # noqa: S608 - a name of ours
-                (sum(letter.events for letter in rejected), number),
-            )
-            _free(connection)
-
-        self._submit(write).result()
-        with self._handing:
-            through = self._through.setdefault(number, set())
-            through.add(sink)
-            if len(through) == len(_SINKS):
-                del self._through[number]
-                self._flushes.pop(number, None)
-
-    # --- dead letters
+        self._submit(job).result()
 
     def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         """The newest dead letters."""
         with self._reading:
             return newest_letters(self._reader, limit)
 
-    def wanted_letters(self, limit: int = 5_000) -> list[DeadLetter]:
-        """The oldest dead letters that are to be sent again: those of flushes that are through."""
-        with self._reading:
-            return wanted_letters(self._reader, limit)
-
-    def replayed(self, sent: Sequence[DeadLetter], refused: Mapping[int, str]) -> None:
-        """Note what became of letters sent again: ``refused`` (id → reason) stay, the others are delivered."""
-
-        def write(connection: sqlite3.Connection) -> None:
-            delivered = [item for item in sent if item.id not in refused]
-            connection.executemany(
-                "DELETE FROM dead_letters WHERE id = ?", [(item.id,) for item in delivered]
-            )
-            connection.executemany(
-                "UPDATE dead_letters SET wanted = 0, reason = ? WHERE id = ?",
-                [(reason[:2_000], number) for number, reason in refused.items()],
-            )
-            events = sum(item.letter.events for item in delivered)
-            _count(connection, "delivered", events)
-            _count(connection, "dead_lettered", -events)
-
-        self._submit(write).result()
-
     # --- keeping house
 
     def forget_keys(self, now: int) -> None:
         """Forget keys, ids and memory older than :data:`KEYS_KEPT`."""
 
-        def write(connection: sqlite3.Connection) -> None:
+        def job(connection: sqlite3.Connection) -> None:
             for table in ("request_keys", "event_ids", "memory"):
                 connection.execute(f"DELETE FROM {table} WHERE at < ?", (now - KEYS_KEPT,))  # noqa: S608 - a name of ours
 
-        self._submit(write).result()
+        self._submit(job).result()
 
     def status(self) -> SpoolStatus:
         """Figures of the spool, all of one moment."""
@@ -670,9 +392,9 @@ class Spool:
             for job, waiting in group:
                 if not isinstance(job, Append):
                     done.append((waiting, job(self._connection)))
-            _insert(self._connection, "request_keys", 4, found.keys)
-            _insert(self._connection, "event_ids", 3, found.ids)
-            segments = self._store(self._connection, requests)
+            insert(self._connection, "request_keys", 4, found.keys)
+            insert(self._connection, "event_ids", 3, found.ids)
+            self._store(self._connection, requests)
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
             done += [
@@ -695,8 +417,8 @@ class Spool:
             return
         self._commit_timing.add(time.perf_counter() - began)
         outcomes += done
-        if segments:
-            self._hand_on(segments)
+        if requests:
+            self.arrived()
         if len(appends) < len(group) or time.monotonic() - self._measured > _MEASURE_EVERY:
             with contextlib.suppress(sqlite3.Error, OSError):
                 self._measure()
@@ -704,7 +426,7 @@ class Spool:
     # --- the log
 
     def _checkpoint_loop(self) -> None:
-        connection = open_for_reading(self._folder)
+        connection = open_for_reading(self.folder)
         try:
             while self._checkpoint.wait() and not self._closed:
                 with contextlib.suppress(sqlite3.Error):
@@ -740,14 +462,8 @@ class Spool:
         self._measured = time.monotonic()
 
     def _measure_disk(self) -> None:
-        self._free = shutil.disk_usage(self._folder).free
+        self._free = shutil.disk_usage(self.folder).free
         self._disk_measured = time.monotonic()
-
-
-_SINKS: Final = {"series": "series_done", "records": "records_done", "windows": "windows_done"}
-# A window may be marked for the roller only once the points are there to be rolled up. History sent under a key is known to the records
-# for good, so only once all else is done: a spool that is lost in between costs nothing, since the history can be sent again.
-_READY: Final = {"series": "1", "records": "sources = 0 OR windows_done = 1", "windows": "series_done = 1"}
 
 
 def _joined(fresh: Sequence[tuple[Append, Kept]]) -> list[Request]:
@@ -767,14 +483,12 @@ def _joined(fresh: Sequence[tuple[Append, Kept]]) -> list[Request]:
     return requests
 
 
+def _nobody_waits() -> None:
+    """Nothing forwards what is spooled."""
+
+
 def _no_delivery(_: list[tuple[Any, Kept | Exception]]) -> None:
     """Nobody asked to be informed."""
-
-
-def _whole(blob: bytes, checksum: int) -> bytes:
-    if zlib.crc32(blob) != checksum:
-        raise ValueError("the checksum does not fit")
-    return expand(blob)
 
 
 def _is_known(connection: sqlite3.Connection, tenant: str, key: str, body: bytes) -> bool | Conflict:
@@ -798,53 +512,3 @@ def _known_ids(connection: sqlite3.Connection, tenant: str, ids: Sequence[str]) 
         (tenant, orjson.dumps(ids).decode()),
     )
     return {event_id for (event_id,) in found}
-
-
-def _insert(connection: sqlite3.Connection, table: str, columns: int, rows: Sequence[Sequence[Any]]) -> None:
-    """Insert or replace ``rows`` of JSON values by one statement."""
-    if rows:
-        values = ", ".join(f"json_extract(value, '$[{k}]')" for k in range(columns))
-        connection.execute(
-            f"INSERT OR REPLACE INTO {table} SELECT {values} FROM json_each(?)",  # noqa: S608 - names of ours
-            (orjson.dumps(rows).decode(),),
-        )
-
-
-def _persisted(number: int, events: int, batches: bytes, changes: bytes) -> PersistedFlush:
-    return PersistedFlush(
-        number,
-        events,
-        [
-            Batch(item["tenant"], Tier(item["tier"]), item["lines"], item["events"])
-            for item in orjson.loads(expand(batches))
-        ],
-        [
-            RecordChanges(
-                item["tenant"],
-                item["source"],
-                [RowChange(**row) for row in item["rows"]],
-                {Tier(tier): starts for tier, starts in item["windows"].items()},
-            )
-            for item in orjson.loads(expand(changes))
-        ],
-    )
-
-
-def _free(connection: sqlite3.Connection) -> None:
-    """Count and free the flushes that every sink has passed."""
-    for done, events, dead in connection.execute(
-        "SELECT number, events, dead_events FROM flushes WHERE series_done = 1 AND records_done = 1 "
-        "AND windows_done = 1 AND events >= 0"
-    ).fetchall():
-        _count(connection, "delivered", events - dead)
-        _count(connection, "dead_lettered", dead)
-        # The newest stays as a marker: its number and position must not be given again.
-        connection.execute(
-            "UPDATE flushes SET events = -1, batches = '', changes = '' WHERE number = ?", (done,)
-        )
-    connection.execute("DELETE FROM flushes WHERE events = -1 AND number < (SELECT max(number) FROM flushes)")
-
-
-def _count(connection: sqlite3.Connection, name: str, events: int) -> None:
-    if events:
-        connection.execute("UPDATE meta SET value = value + ? WHERE name = ?", (events, name))

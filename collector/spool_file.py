@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -306,3 +306,13 @@ def quarantine(connection: sqlite3.Connection, what: str, events: int, found: by
         "INSERT INTO quarantine (what, events, bytes, at) VALUES (?, ?, ?, ?)",
         (what, events, found, now_ns()),
     )
+
+
+def insert(connection: sqlite3.Connection, table: str, columns: int, rows: Sequence[Sequence[Any]]) -> None:
+    """Insert or replace ``rows`` of JSON values by one statement."""
+    if rows:
+        values = ", ".join(f"json_extract(value, '$[{k}]')" for k in range(columns))
+        connection.execute(
+            f"INSERT OR REPLACE INTO {table} SELECT {values} FROM json_each(?)",  # noqa: S608 - names of ours
+            (orjson.dumps(rows).decode(),),
+        )

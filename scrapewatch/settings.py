@@ -106,6 +106,11 @@ class Settings(BaseModel):
         21_600.0, gt=0, description="Seconds without an event after which a session is closed as failed."
     )
     flush_interval: float = Field(1.0, gt=0, le=60, description="Seconds between flushes to the stores.")
+    forwarding_process: bool = Field(
+        True,
+        description="Make and send flushes in a process of its own where InfluxDB is used and there is more than one processor, so that "
+        "acknowledgements do not wait for it. Without it the collector takes about 100 MB less.",
+    )
     sample_interval: float = Field(
         30.0,
         ge=0.1,

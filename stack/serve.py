@@ -20,6 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 import api.access
 import collector.app
 import collector.metrics
+import stack.forwarding
 from collector.service import Collector
 from scrapewatch import __version__
 from scrapewatch.client import Client
@@ -117,7 +118,9 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
     if settings.redis_url is not None:
         hub = shared = _redis_hub(settings.redis_url.get_secret_value())
         runs.append(lambda: shared.running(publishing=COLLECTOR in parts, listening=API in parts))
-    collecting = Collector(settings, series, records, hub) if COLLECTOR in parts else None
+    collecting = None
+    if COLLECTOR in parts:
+        collecting = Collector(settings, series, records, hub, aside=stack.forwarding.command(settings))
     app = FastAPI(
         title="scrapewatch",
         version=__version__,

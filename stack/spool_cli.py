@@ -299,6 +299,7 @@ def _said(chosen: Settings) -> str | None:
 def _forwarding(chosen: Settings, *, replays: bool) -> Iterator[Callable[[], str | None]]:
     """Bring what is in the spool to the stores of the settings; yields what asks them what holds it up."""
     from collector.forward import Forwarder
+    from collector.outbox import Outbox
     from collector.periodic import Periodic
     from collector.spool import Spool
     from stack.stores import open_records, open_series
@@ -311,8 +312,10 @@ def _forwarding(chosen: Settings, *, replays: bool) -> Iterator[Callable[[], str
         open_now.callback(series.close)
         records = open_records(chosen)
         open_now.callback(records.close)
+        outbox = Outbox(_folder(chosen), spool)
+        open_now.callback(outbox.close)
         forwarder = Forwarder(
-            spool,
+            outbox,
             series,
             records,
             collector_no=records.lease_collector(spool.id),

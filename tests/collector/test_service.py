@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from collector.fold import fold
+from collector.forwarding import ForwardingHere
 from collector.roller import LEASE, Roller
 from collector.spool import Spool
 from embedded.store import EmbeddedStore
@@ -18,6 +19,7 @@ from scrapewatch.line_protocol import Point
 from scrapewatch.time import DAY, now_ns, to_rfc3339
 from tests.collector.conftest import Running
 from tests.collector.events import event, request
+from tests.collector.outboxes import outbox_of
 
 Start = Callable[..., AbstractContextManager[Running]]
 
@@ -39,9 +41,9 @@ def test_a_fault_of_one_sink_is_told_until_it_has_passed_while_the_others_go_on(
     spool.append("default", sent.times, sent.events, key=None, body=b"", source=None, received_at=1).result(
         10
     )
-    cut = spool.uncut(10)
+    cut = outbox_of(spool).uncut(10)
     assert cut is not None
-    spool.persist(1, cut, fold(cut.requests, {}, collector_no=0, number=1))
+    outbox_of(spool).persist(1, cut, fold(cut.requests, {}, collector_no=0, number=1))
     rows = [{"table": "scrape_sessions", "key": {"session_id": "s1"}, "states": 5}]
     no_rows: list[dict[str, Any]] = [{"tenant": "default", "source": None, "rows": [], "windows": {}}]
     impossible = [{**no_rows[0], "rows": rows}]
@@ -57,8 +59,8 @@ def test_a_fault_of_one_sink_is_told_until_it_has_passed_while_the_others_go_on(
     with start() as running:
         for n in range(1, 5):
             running.post(JOB)
-            wait_until(lambda n=n: running.collector.forwarder.series_state.last_number > n)  # type: ignore[misc]
-            wait_until(lambda: running.collector.forwarder.fault is not None)
+            wait_until(lambda n=n: running.collector.forwarding.state().sinks["series"].last_number > n)  # type: ignore[misc]
+            wait_until(lambda: bool(running.collector.forwarding.state().problems))
             assert "records: TypeError" in running.collector.status()[1][0]
         change(running.collector.spool, no_rows)
         running.drain()
@@ -110,10 +112,12 @@ def test_a_roller_that_took_longer_than_its_lease_leaves_its_windows_to_be_compu
             return found
 
     with start() as running:
-        running.collector._rolling.stop()
+        forwarding = running.collector.forwarding
+        assert isinstance(forwarding, ForwardingHere)
+        forwarding.rolling.stop()
         running.post(JOB)
         running.drain()
-        running.collector.roller.release()
+        forwarding.roller.release()
         running.series.__class__ = Slow
         try:
             assert Roller(running.series, running.records, holder="slow").roll(hours=True) == 0

@@ -21,6 +21,7 @@ from scrapewatch.ports import Rejected
 from scrapewatch.problems import ConfigurationError, Conflict, SpoolFull
 from scrapewatch.time import now_ns
 from tests.collector.events import event, request
+from tests.collector.outboxes import outbox_of
 
 
 @pytest.fixture
@@ -54,10 +55,10 @@ def jobs(n: int, **more: Any) -> list[dict[str, Any]]:
 
 
 def persist_one(spool: Spool) -> int:
-    cut = spool.uncut(1_000)
+    cut = outbox_of(spool).uncut(1_000)
     assert cut is not None
-    number = spool.next_number()
-    spool.persist(number, cut, fold(cut.requests, {}, collector_no=0, number=number))
+    number = outbox_of(spool).next_number()
+    outbox_of(spool).persist(number, cut, fold(cut.requests, {}, collector_no=0, number=number))
     return number
 
 
@@ -82,7 +83,7 @@ os.kill(os.getpid(), 9)
     assert killed.returncode == -9
     spool = Spool(tmp_path / "spool")
     try:
-        cut = spool.uncut(10)
+        cut = outbox_of(spool).uncut(10)
         assert cut is not None
         assert [(e.value.site, e.value.count) for e in cut.requests[0].events] == [("a", 1)]
         assert append(spool, jobs(1), key="k").duplicates == 1
@@ -152,33 +153,33 @@ def test_a_spool_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> 
 def test_a_persisted_flush_is_read_back_byte_for_byte_until_every_sink_has_passed_it(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     append(spool, jobs(3))
-    cut = spool.uncut(10)
+    cut = outbox_of(spool).uncut(10)
     assert cut is not None
     folded = fold(cut.requests, {}, collector_no=5, number=1)
-    spool.persist(1, cut, folded)
+    outbox_of(spool).persist(1, cut, folded)
     spool.close()
     spool = Spool(tmp_path / "spool")
-    flush = spool.pending("series")
+    flush = outbox_of(spool).pending("series")
     assert flush is not None
     assert list(flush.batches) == folded.batches
     assert list(flush.changes) == folded.changes
-    assert spool.uncut(10) is None
+    assert outbox_of(spool).uncut(10) is None
     for sink in ("series", "records", "windows"):
         check_invariant(spool)
         assert spool.status().spooled == 3
-        spool.passed(sink, 1)
+        outbox_of(spool).passed(sink, 1)
     check_invariant(spool)
     assert spool.status().delivered == 3
-    assert spool.next_number() == 2
+    assert outbox_of(spool).next_number() == 2
     spool.close()
 
 
 def test_windows_are_marked_only_once_their_points_are_stored(spool: Spool) -> None:
     append(spool, jobs(1))
     number = persist_one(spool)
-    assert spool.pending("windows") is None
-    spool.passed("series", number)
-    found = spool.pending("windows")
+    assert outbox_of(spool).pending("windows") is None
+    outbox_of(spool).passed("series", number)
+    found = outbox_of(spool).pending("windows")
     assert found is not None and found.number == number
 
 
@@ -189,7 +190,7 @@ def test_numbers_and_positions_are_never_given_again(tmp_path: Path) -> None:
         append(spool, jobs(2))
         number = persist_one(spool)
         for sink in ("series", "records", "windows"):
-            spool.passed(sink, number)
+            outbox_of(spool).passed(sink, number)
         numbers.append(number)
         check_invariant(spool)
         spool.close()
@@ -200,9 +201,9 @@ def test_a_rejected_point_becomes_a_dead_letter_that_keeps_its_events(spool: Spo
     append(spool, jobs(5))
     number = persist_one(spool)
     letter = Rejected("default", Tier.FLEET, "jobs scraped=5i 1", 5, "no room for it")
-    spool.passed("series", number, [letter])
-    spool.passed("records", number)
-    spool.passed("windows", number)
+    outbox_of(spool).passed("series", number, [letter])
+    outbox_of(spool).passed("records", number)
+    outbox_of(spool).passed("windows", number)
     check_invariant(spool)
     assert spool.status().dead_lettered == 5
     assert [item.letter for item in spool.dead_letters()] == [letter]
@@ -217,11 +218,11 @@ def test_a_damaged_request_is_counted_as_dead_and_its_neighbours_are_kept(tmp_pa
         db.execute("UPDATE segments SET events = x'00' WHERE count = 2")
     spool = Spool(tmp_path / "spool")
     number = persist_one(spool)
-    flush = spool.pending("series")
+    flush = outbox_of(spool).pending("series")
     assert flush is not None
     assert sum(sum(batch.events) for batch in flush.batches) == 5
     for sink in ("series", "records", "windows"):
-        spool.passed(sink, number)
+        outbox_of(spool).passed(sink, number)
     check_invariant(spool)
     assert spool.status().dead_lettered == 2
     spool.close()
@@ -233,18 +234,18 @@ def test_a_damaged_flush_is_counted_as_dead_and_those_after_it_go_on(tmp_path: P
     for n in (1, 2, 4):
         append(spool, jobs(n))
         persist_one(spool)
-    spool.passed("series", 1)
+    outbox_of(spool).passed("series", 1)
     spool.close()
     with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
         db.execute(f"UPDATE flushes SET {column} = CAST(substr({column}, 1, 20) AS BLOB) WHERE number = 2")
     spool = Spool(tmp_path / "spool")
     for sink, first in (("series", 3), ("windows", 1), ("records", 1)):
-        flush = spool.pending(sink)
+        flush = outbox_of(spool).pending(sink)
         assert flush is not None and flush.number == first
         check_invariant(spool)
         for number in range(first, 4):
-            spool.passed(sink, number)
-        assert spool.pending(sink) is None
+            outbox_of(spool).passed(sink, number)
+        assert outbox_of(spool).pending(sink) is None
     check_invariant(spool)
     status = spool.status()
     assert (status.delivered, status.dead_lettered, status.spooled) == (5, 2, 0)
@@ -255,10 +256,10 @@ def test_a_backlog_of_long_texts_is_cut_into_flushes_that_fit_in_memory(spool: S
     for _ in range(100):
         append(spool, [event("job_scraped", {"site": "a", "job": {"description": "x" * 200_000}})] * 5)
     cuts = 0
-    while cut := spool.uncut(20_000):
+    while cut := outbox_of(spool).uncut(20_000):
         assert sum(len(request.events) for request in cut.requests) * 200_000 <= 33_100_000
-        number = spool.next_number()
-        spool.persist(number, cut, fold(cut.requests, {}, collector_no=0, number=number))
+        number = outbox_of(spool).next_number()
+        outbox_of(spool).persist(number, cut, fold(cut.requests, {}, collector_no=0, number=number))
         cuts += 1
     assert cuts == 4
 
@@ -320,10 +321,10 @@ def test_a_spool_that_was_full_has_room_again_as_soon_as_it_is_drained(tmp_path:
     for _ in range(2):  # the second time in pages that the first left free
         while spool.room() is None:
             append(spool, [event("error_occurred", {"site": "a", "message": os.urandom(5_000).hex()})] * 10)
-        while spool.uncut(1) is not None:
+        while outbox_of(spool).uncut(1) is not None:
             number = persist_one(spool)
             for sink in ("series", "records", "windows"):
-                spool.passed(sink, number)
+                outbox_of(spool).passed(sink, number)
         assert spool.room() is None
     assert spool.status().size_bytes < 1_000_000
     spool.close()
@@ -341,10 +342,10 @@ def test_room_that_a_drained_spool_holds_on_the_disk_counts_as_free(
             spool,
             [event("error_occurred", {"site": "a", "message": os.urandom(5_000).hex()}) for _ in range(100)],
         )
-    while spool.uncut(1) is not None:
+    while outbox_of(spool).uncut(1) is not None:
         number = persist_one(spool)
         for sink in ("series", "records", "windows"):
-            spool.passed(sink, number)
+            outbox_of(spool).passed(sink, number)
     assert spool.room() is None
     spool.close()
 
@@ -370,8 +371,8 @@ def test_what_folds_remember_is_durable_with_their_flush(tmp_path: Path) -> None
     persist_one(spool)
     spool.close()
     spool = Spool(tmp_path / "spool")
-    assert spool.recall("default", "s1") == {"a": [3, None, 0]}
-    assert spool.recall("default", "unknown") is None
+    assert outbox_of(spool).recall("default", "s1") == {"a": [3, None, 0]}
+    assert outbox_of(spool).recall("default", "unknown") is None
     spool.close()
 
 
@@ -397,7 +398,7 @@ def test_a_backlog_that_is_through_gives_its_room_back_to_the_disk(
         append(spool, [event("error_occurred", {"site": "a", "message": os.urandom(4_900).hex()})] * 5)
     number = persist_one(spool)
     for sink in ("series", "records", "windows"):
-        spool.passed(sink, number)
+        outbox_of(spool).passed(sink, number)
     for _ in range(30):
         append(spool, jobs(1))
     assert spool.status().spooled == 30

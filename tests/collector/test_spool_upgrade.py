@@ -25,6 +25,7 @@ from scrapewatch.problems import ConfigurationError
 from scrapewatch.time import DAY, HOUR, SECOND, now_ns
 from tests.collector.conftest import Running
 from tests.collector.events import event, request
+from tests.collector.outboxes import outbox_of
 
 Start = Callable[..., AbstractContextManager[Running]]
 
@@ -208,7 +209,7 @@ def test_all_that_a_spool_of_format_1_holds_is_delivered_once_and_what_it_knew_i
             "it was refused then",
             False,
         )
-        assert running.collector.spool.recall("default", "s1") is not None
+        assert outbox_of(running.collector.spool).recall("default", "s1") is not None
         with sqlite3.connect(old.path) as db:
             damaged = db.execute("SELECT events FROM quarantine ORDER BY id").fetchall()
         db.close()
@@ -230,7 +231,7 @@ def test_what_was_known_of_sessions_is_known_in_the_new_format(tmp_path: Path) -
     old.memory("s1", {"a": [2, "open", 3]})
     old.close()
     spool = Spool(tmp_path / "spool")
-    assert spool.recall("default", "s1") == {"a": [2, "open", 3]}
+    assert outbox_of(spool).recall("default", "s1") == {"a": [2, "open", 3]}
     spool.close()
 
 
@@ -240,12 +241,12 @@ def test_numbers_positions_and_the_identity_of_a_drained_spool_go_on(tmp_path: P
     old.close()
     spool = Spool(tmp_path / "spool")
     assert spool.id == "a2b7f7f0-2c1e-4c66-9f0e-5d1f6f2f8f11"
-    assert spool.next_number() == 13
+    assert outbox_of(spool).next_number() == 13
     sent = request([jobs(1)], at=now_ns())
     spool.append("default", sent.times, sent.events, key=None, body=b"", source=None, received_at=1).result(
         10
     )
-    cut = spool.uncut(10)
+    cut = outbox_of(spool).uncut(10)
     assert cut is not None
     assert cut.last_position == 41
     spool.close()
@@ -253,7 +254,7 @@ def test_numbers_positions_and_the_identity_of_a_drained_spool_go_on(tmp_path: P
 
 def opened(folder: Path) -> Iterable[tuple[int, Event]]:
     spool = Spool(folder)
-    cut = spool.uncut(1_000)
+    cut = outbox_of(spool).uncut(1_000)
     spool.close()
     assert cut is not None
     return [pair for found in cut.requests for pair in zip(found.times, found.events, strict=True)]

@@ -61,9 +61,16 @@ class Process(Up):
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    def forwarding(self) -> psutil.Process:
+        """The process of its own in which it forwards."""
+        wait_for(lambda: bool(psutil.Process(self.pid).children()), what="a process forwards", log=self.log)
+        (found,) = psutil.Process(self.pid).children()
+        return found
+
     def memory(self) -> int:
-        """Its resident memory, bytes."""
-        return int(psutil.Process(self.pid).memory_info().rss)
+        """Its resident memory with that of the process that forwards, bytes."""
+        process = psutil.Process(self.pid)
+        return sum(each.memory_info().rss for each in (process, *process.children()))
 
     def terminate(self) -> None:
         """Ask it to end, and do not wait."""

@@ -65,6 +65,8 @@ class Weather:
             self._kill: 4,
             self._kill_while_it_starts: 1,
             self._terminate: 1,
+            self._kill_forwarding: 2,
+            self._suspend_forwarding: 1,
             self._fill_the_disk: 1,
             self._kill_influxd: 1,
             self._calm: 3,
@@ -122,6 +124,18 @@ class Weather:
         self._rig.process.terminate()
         assert self._rig.process.wait(DEADLINE) == 0
         self._rig.process.start()
+
+    def _kill_forwarding(self) -> None:
+        self.happened["forwarding: kill -9"] += 1
+        self._rig.process.forwarding().kill()
+        self._for_a_while(0, 3)
+
+    def _suspend_forwarding(self) -> None:
+        self.happened["forwarding: suspended"] += 1
+        forwarding = self._rig.process.forwarding()
+        forwarding.suspend()
+        self._for_a_while(1, 10)
+        forwarding.resume()
 
     def _fill_the_disk(self) -> None:
         self.happened["collector: disk full"] += 1

@@ -20,6 +20,7 @@ from scrapewatch.ports import DEFAULT_TENANT, SeriesStore, TimeRange
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns
 from stack.stores import open_records, open_series
 from tests.collector.events import event, request
+from tests.collector.outboxes import outbox_of
 from tests.stack.conftest import Stores
 
 
@@ -49,16 +50,20 @@ class Parts:
 
     def persist(self) -> int:
         """Cut and persist one flush, as if the process died right after."""
-        cut = self.spool.uncut(10_000)
+        cut = outbox_of(self.spool).uncut(10_000)
         assert cut is not None
-        number = self.spool.next_number()
-        self.spool.persist(number, cut, fold(cut.requests, {}, collector_no=self.number, number=number))
+        number = outbox_of(self.spool).next_number()
+        outbox_of(self.spool).persist(
+            number, cut, fold(cut.requests, {}, collector_no=self.number, number=number)
+        )
         return number
 
     @contextlib.contextmanager
     def forwarding(self) -> Iterator[Forwarder]:
         """Forward while the block lasts."""
-        forwarder = Forwarder(self.spool, self.series, self.records, collector_no=self.number, interval=0.05)
+        outbox = outbox_of(self.spool)
+        self.spool.arrived = outbox.arrived.set
+        forwarder = Forwarder(outbox, self.series, self.records, collector_no=self.number, interval=0.05)
         forwarder.start()
         try:
             yield forwarder
@@ -140,7 +145,7 @@ def test_a_flush_that_was_persisted_is_sent_as_it_was_whatever_the_code_has_beco
 def test_a_flush_that_reached_the_stores_before_the_crash_is_not_added_again(parts: Parts) -> None:
     parts.append(jobs(5))
     number = parts.persist()
-    flush = parts.spool.pending("series")
+    flush = outbox_of(parts.spool).pending("series")
     assert flush is not None
     assert parts.series.write(flush.flush(parts.number)).kept is None
     assert parts.records.apply(parts.number, number, flush.changes)
@@ -173,7 +178,7 @@ def test_history_lost_with_its_spool_between_any_two_steps_is_whole_once_it_is_s
     parts.append(history, source="log")
     number = parts.persist()
     for step in ("nothing", "series", "windows", "records"):
-        flush = parts.spool.pending("series")
+        flush = outbox_of(parts.spool).pending("series")
         assert flush is not None
         if step in ("series", "windows", "records"):
             assert parts.series.write(flush.flush(parts.number)).kept is None

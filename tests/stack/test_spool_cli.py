@@ -21,6 +21,7 @@ from scrapewatch.time import now_ns
 from stack.cli import main
 from tests.collector.conftest import running_collector
 from tests.collector.events import event, request
+from tests.collector.outboxes import outbox_of
 from tests.stack.running import Up
 
 HOSTILE = "jobs,site=\x1b[31m[red]x scraped=1i 1795384426195290348"
@@ -65,13 +66,15 @@ def rejected(data: Path) -> None:
 
     spool = Spool(data / "spool")
     append(spool, 7)
-    cut = spool.uncut(10)
+    cut = outbox_of(spool).uncut(10)
     assert cut is not None
-    number = spool.next_number()
-    spool.persist(number, cut, fold(cut.requests, {}, collector_no=0, number=number))
-    spool.passed("series", number, [Rejected("default", Tier.FLEET, HOSTILE, 1, "it holds\nodd things")])
-    spool.passed("records", number)
-    spool.passed("windows", number)
+    number = outbox_of(spool).next_number()
+    outbox_of(spool).persist(number, cut, fold(cut.requests, {}, collector_no=0, number=number))
+    outbox_of(spool).passed(
+        "series", number, [Rejected("default", Tier.FLEET, HOSTILE, 1, "it holds\nodd things")]
+    )
+    outbox_of(spool).passed("records", number)
+    outbox_of(spool).passed("windows", number)
     spool.close()
 
 

@@ -1,0 +1,266 @@
+"""The outbox: what in the spool waits to be forwarded, as forwarding reads it.
+
+It has a connection of its own to the spool's file, which the spool writes to meanwhile: so it can be in another process. What changes it
+has the spool note (:mod:`collector.notes`). Requests are cut into flushes; a flush that was noted is kept in memory until every sink has
+it, and read from the disk only after a crash, or where a sink is far behind.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import orjson
+import structlog
+
+from collector.decode import unpack
+from collector.fold import Folded, Request, Sites
+from collector.notes import SINKS, Flushed, Ledger, Passed, Replayed, Unreadable
+from collector.spool_file import Squeezer, expand, open_for_reading
+from collector.spool_view import DeadLetter, one, wanted_letters
+from scrapewatch.measurements import Tier
+from scrapewatch.ports import Batch, Flush, RecordChanges, Rejected, RowChange
+from scrapewatch.time import DAY, now_ns
+
+log = structlog.get_logger(__name__)
+
+_MOST_BYTES_IN_A_CUT: Final = 32_000_000
+_MOST_FLUSHES_IN_MEMORY: Final = 4
+_MOST_SESSIONS_IN_MEMORY: Final = 50_000
+
+# A window may be marked for the roller only once the points are there to be rolled up. History sent under a key is known to the records
+# for good, so only once all else is done: a spool that is lost in between costs nothing, since the history can be sent again.
+_READY: Final = {"series": "1", "records": "sources = 0 OR windows_done = 1", "windows": "series_done = 1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A range of the spool for one flush: up to ``last_position``; what is ``damaged`` (position → events) can no longer be read.
+
+    ``size`` is about the bytes of its events.
+    """
+
+    last_position: int
+    requests: Sequence[Request]
+    damaged: Mapping[int, int]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersistedFlush:
+    """A numbered flush as it was persisted: what is sent, now or after a crash."""
+
+    number: int
+    events: int
+    batches: Sequence[Batch]
+    changes: Sequence[RecordChanges]
+
+    def flush(self, collector_no: int) -> Flush:
+        """Its half for the series store."""
+        return Flush(collector_no, self.number, self.batches)
+
+
+class Outbox:
+    """What waits in the spool in ``folder``; ``ledger`` notes what becomes of it. Safe to use from any thread."""
+
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._reader = open_for_reading(folder)
+        self._reading = threading.RLock()
+        self._last_cut = one(self._reader, "SELECT coalesce(max(last_position), 0) FROM flushes")
+        self._last_number = one(self._reader, "SELECT coalesce(max(number), 0) FROM flushes")
+        self.arrived = threading.Event()
+        """Set when there may be something to cut."""
+        self.arrived.set()
+        self._keeping = threading.Lock()
+        self._flushes: OrderedDict[int, PersistedFlush] = OrderedDict()
+        self._through: dict[int, set[str]] = {}
+        self._memory: OrderedDict[tuple[str, str], tuple[Sites, int] | None] = OrderedDict()
+        self._squeeze = Squeezer()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._reading:
+            self._reader.close()
+
+    # --- cutting
+
+    def uncut(
+        self, most_events: int, after: int | None = None, *, most_bytes: int = _MOST_BYTES_IN_A_CUT
+    ) -> Cut | None:
+        """The oldest requests behind the position ``after`` (None: that no flush holds); None when there are none.
+
+        They have up to about ``most_events`` events and ``most_bytes`` bytes, and at least one request.
+        """
+        after = self._last_cut if after is None else after
+        requests: list[Request] = []
+        damaged: dict[int, int] = {}
+        total = size = 0
+        with self._reading:
+            for position, count, tenant, source, received_at, checksum, blob in self._reader.execute(
+                "SELECT position, count, tenant, source, received_at, checksum, events FROM segments "
+                "WHERE position > ? ORDER BY position",
+                (after,),
+            ):
+                # Events with long texts are few: a backlog of them must fit in memory, and a flush in a row, all the same.
+                if total and (total + count > most_events or size > most_bytes):
+                    break
+                after = position + count - 1
+                total += count
+                try:
+                    packed = _whole(blob, checksum)
+                    times, events = unpack(packed)
+                except (ValueError, msgspec.MsgspecError):
+                    # Its events cannot be known any more: they are counted as dead letters, the rest is kept.
+                    log.error("events in the spool are damaged", position=position, events=count)
+                    damaged[position] = count
+                    continue
+                size += len(packed)
+                requests.append(Request(tenant, source, received_at, times, events))
+        return Cut(after, requests, damaged, size) if total else None
+
+    def recall(self, tenant: str, session_id: str) -> Sites | None:
+        """What earlier folds knew of the sites of a session."""
+        key = (tenant, session_id)
+        if key in self._memory:
+            self._memory.move_to_end(key)
+            known = self._memory[key]
+            return None if known is None else known[0]
+        found = None
+        for sites, at in self._read(
+            "SELECT sites, at FROM memory WHERE tenant = ? AND session_id = ?", (tenant, session_id)
+        ):
+            found = (orjson.loads(sites), at)
+        self._memory[key] = found
+        if len(self._memory) > _MOST_SESSIONS_IN_MEMORY:
+            self._memory.popitem(last=False)
+        return None if found is None else found[0]
+
+    def next_number(self) -> int:
+        """The number of the next flush."""
+        return int(self._last_number) + 1
+
+    def persist(self, number: int, cut: Cut, folded: Folded) -> None:
+        """Make flush ``number`` durable: the encoded lines and the record changes that are sent, now or after a crash."""
+        now = now_ns()
+        remembered = [
+            (key, sites)
+            for key, sites in folded.memory.items()
+            if (known := self._memory.get(key)) is None or known[0] != sites or now - known[1] > DAY
+        ]
+        events = folded.events + sum(cut.damaged.values())
+        self._ledger.note(
+            Flushed(
+                number,
+                cut.last_position,
+                events,
+                cut.damaged,
+                any(change.source is not None for change in folded.changes),
+                self._squeeze(orjson.dumps(folded.batches)),
+                self._squeeze(orjson.dumps(folded.changes, option=orjson.OPT_NON_STR_KEYS)),
+                [(tenant, session, orjson.dumps(sites).decode()) for (tenant, session), sites in remembered],
+                now,
+            )
+        )
+        self._last_number, self._last_cut = number, cut.last_position
+        for key, sites in remembered:
+            self._memory[key] = (sites, now)
+        with self._keeping:
+            self._flushes[number] = PersistedFlush(number, events, folded.batches, folded.changes)
+            while len(self._flushes) > _MOST_FLUSHES_IN_MEMORY:
+                self._flushes.popitem(last=False)
+
+    # --- sending
+
+    def pending(self, sink: str) -> PersistedFlush | None:
+        """The oldest flush that waits for ``sink`` (``series``, ``records`` or ``windows``); None while its turn has not come."""
+        while True:
+            rows = self._read(
+                f"SELECT number, events, {_READY[sink]} FROM flushes "  # noqa: S608 - names of ours
+                f"WHERE {SINKS[sink]} = 0 ORDER BY number LIMIT 1"
+            )
+            if not rows or not rows[0][2]:
+                return None
+            number, events, _ = rows[0]
+            with self._keeping:
+                known = self._flushes.get(number)
+            if known is not None:
+                return known
+            ((batches, changes),) = self._read(
+                "SELECT batches, changes FROM flushes WHERE number = ?", (number,)
+            )
+            try:
+                return _persisted(number, events, batches, changes)
+            except (ValueError, KeyError, TypeError):
+                log.error("a flush in the spool is damaged", number=number)
+                self._ledger.note(Unreadable(number))
+
+    def passed(self, sink: str, number: int, rejected: Sequence[Rejected] = ()) -> None:
+        """Note that ``sink`` has passed flush ``number``; ``rejected`` become dead letters. Frees what all have passed."""
+        self._ledger.note(Passed(sink, number, rejected))
+        with self._keeping:
+            through = self._through.setdefault(number, set())
+            through.add(sink)
+            if len(through) == len(SINKS):
+                del self._through[number]
+                self._flushes.pop(number, None)
+
+    def empty(self) -> bool:
+        """Whether all that was accepted is through."""
+        return not self._read(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM segments) OR EXISTS (SELECT 1 FROM flushes WHERE events > 0)"
+        )
+
+    # --- dead letters
+
+    def wanted_letters(self, limit: int = 5_000) -> list[DeadLetter]:
+        """The oldest dead letters that are to be sent again: those of flushes that are through."""
+        with self._reading:
+            return wanted_letters(self._reader, limit)
+
+    def replayed(self, sent: Sequence[DeadLetter], refused: Mapping[int, str]) -> None:
+        """Note what became of letters sent again: ``refused`` (id → reason) stay, the others are delivered."""
+        delivered = [item for item in sent if item.id not in refused]
+        self._ledger.note(
+            Replayed(
+                [item.id for item in delivered],
+                sum(item.letter.events for item in delivered),
+                refused,
+            )
+        )
+
+    def _read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._reading:
+            return self._reader.execute(statement, parameters).fetchall()
+
+
+def _whole(blob: bytes, checksum: int) -> bytes:
+    if zlib.crc32(blob) != checksum:
+        raise ValueError("the checksum does not fit")
+    return expand(blob)
+
+
+def _persisted(number: int, events: int, batches: bytes, changes: bytes) -> PersistedFlush:
+    return PersistedFlush(
+        number,
+        events,
+        [
+            Batch(item["tenant"], Tier(item["tier"]), item["lines"], item["events"])
+            for item in orjson.loads(expand(batches))
+        ],
+        [
+            RecordChanges(
+                item["tenant"],
+                item["source"],
+                [RowChange(**row) for row in item["rows"]],
+                {Tier(tier): starts for tier, starts in item["windows"].items()},
+            )
+            for item in orjson.loads(expand(changes))
+        ],
+    )
