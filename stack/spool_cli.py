@@ -269,7 +269,6 @@ def _at_work(
     elif not needed:
         yield _Work(timeout, lambda: None)
     else:
-        err.print("no collector holds the spool: bringing it to the stores", highlight=False)
         with _forwarding(chosen, replays=replays) as ask_why:
             yield _Work(timeout, ask_why)
 
@@ -330,6 +329,7 @@ def _forwarding(chosen: Settings, *, replays: bool) -> Iterator[Callable[[], str
             open_now.callback(replaying.stop)
         if chosen.influx_url is not None:
             open_now.callback(series.close)  # first of all: nobody waits for one that hangs
+        err.print("no collector holds the spool: bringing it to the stores", highlight=False)
         yield lambda: _held_up(forwarder, series, records)
 
 
