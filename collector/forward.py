@@ -23,7 +23,7 @@ from collector.outbox import Cut, Outbox, PersistedFlush
 from collector.spool_view import DeadLetter
 from scrapewatch.line_protocol import decode
 from scrapewatch.measurements import Tier
-from scrapewatch.ports import Batch, Flush, RecordChanges, RecordStore, SeriesStore
+from scrapewatch.ports import Batch, Flush, RecordChanges, RecordStore, Rejected, SeriesStore
 from scrapewatch.problems import StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -33,6 +33,7 @@ MOST_EVENTS: Final = 100_000
 
 _MOST_BYTES: Final = 32_000_000
 _MOST_AT_ONCE: Final = 5_000
+_MOST_TOGETHER: Final = 50
 _LOOK_EVERY: Final = 0.02
 _LOOK_FOR_STOP: Final = 0.2
 
@@ -97,9 +98,17 @@ class Forwarder:
             threading.Thread(target=self._guarded, args=(name, target), name=name, daemon=True)
             for name, target in (
                 ("cut", self._cut_loop),
-                ("series", lambda: self._sink_loop("series", self.series_state, self._write_series)),
-                ("records", lambda: self._sink_loop("records", self.records_state, self._apply_records)),
-                ("windows", lambda: self._sink_loop("windows", self.windows_state, self._mark_windows)),
+                (
+                    "series",
+                    lambda: self._sink_loop("series", self.series_state, self._write_series, _MOST_TOGETHER),
+                ),
+                ("records", lambda: self._sink_loop("records", self.records_state, self._apply_records, 1)),
+                (
+                    "windows",
+                    lambda: self._sink_loop(
+                        "windows", self.windows_state, self._mark_windows, _MOST_TOGETHER
+                    ),
+                ),
             )
         ]
 
@@ -226,49 +235,51 @@ class Forwarder:
                     self._faults.pop("cut", None)
                 self._faults.pop("cut", None)
 
-    def _sink_loop(self, sink: str, state: SinkState, send: Callable[[PersistedFlush], None]) -> None:
+    def _sink_loop(
+        self, sink: str, state: SinkState, send: Callable[[list[PersistedFlush]], None], most: int
+    ) -> None:
         while not self._stop.is_set():
             self._persisted[sink].clear()
-            while not self._stop.is_set() and (flush := self._outbox.pending(sink)) is not None:
+            while not self._stop.is_set() and (flushes := self._outbox.pending(sink, most)):
                 began = time.monotonic()
-                send(flush)
+                send(flushes)
                 if self._stop.is_set() and state.problem is not None:
                     return
-                state.last_number = flush.number
-                state.flushes += 1
-                state.events += flush.events
+                state.last_number = flushes[-1].number
+                state.flushes += len(flushes)
+                state.events += sum(flush.events for flush in flushes)
                 state.seconds += time.monotonic() - began
                 self._faults.pop(sink, None)
             self._faults.pop(sink, None)
             self._persisted[sink].wait(self._interval)
 
-    def _write_series(self, flush: PersistedFlush) -> None:
+    def _write_series(self, flushes: list[PersistedFlush]) -> None:
         pause = _FIRST_PAUSE
         state = self.series_state
+        joined = Flush(self._collector_no, flushes[-1].number, _joined(flushes))
         while not self._stop.is_set():
             began = time.perf_counter()
-            result = self._series.write(flush.flush(self._collector_no))
+            result = self._series.write(joined)
             self._observed.write_series.add(time.perf_counter() - began)
             if result.kept is None:
                 state.problem = None
                 for letter in result.rejected:
                     state.rejected[letter.reason[:80]] = state.rejected.get(letter.reason[:80], 0) + 1
                     log.error("the store rejects a point for good", reason=letter.reason, tier=letter.tier)
-                self._outbox.passed("series", flush.number, result.rejected)
+                self._outbox.passed(
+                    "series", [flush.number for flush in flushes], _parted(result.rejected, flushes)
+                )
                 self._persisted["windows"].set()
                 return
             if state.problem != result.kept:
-                log.warning("the series store keeps us waiting", reason=result.kept, flush=flush.number)
+                log.warning("the series store keeps us waiting", reason=result.kept, flush=flushes[0].number)
             state.problem = result.kept
             self._stop.wait(max(result.retry_after or 0.0, random.uniform(0, pause)))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _apply_records(self, flush: PersistedFlush) -> None:
-        self._until_done(
-            flush,
-            self.records_state,
-            lambda: self._apply(flush),
-        )
+    def _apply_records(self, flushes: list[PersistedFlush]) -> None:
+        (flush,) = flushes  # each is a transaction of its own, with its number
+        self._until_done(flushes, self.records_state, lambda: self._apply(flush))
 
     def _apply(self, flush: PersistedFlush) -> None:
         began = time.perf_counter()
@@ -277,10 +288,13 @@ class Forwarder:
         finally:
             self._observed.apply_records.add(time.perf_counter() - began)
 
-    def _mark_windows(self, flush: PersistedFlush) -> None:
-        self._until_done(flush, self.windows_state, lambda: self._records.mark_windows(flush.changes))
+    def _mark_windows(self, flushes: list[PersistedFlush]) -> None:
+        changes = [change for flush in flushes for change in flush.changes]
+        self._until_done(flushes, self.windows_state, lambda: self._records.mark_windows(changes))
 
-    def _until_done(self, flush: PersistedFlush, state: SinkState, send: Callable[[], object]) -> None:
+    def _until_done(
+        self, flushes: list[PersistedFlush], state: SinkState, send: Callable[[], object]
+    ) -> None:
         sink = "records" if state is self.records_state else "windows"
         pause = _FIRST_PAUSE
         while not self._stop.is_set():
@@ -289,16 +303,46 @@ class Forwarder:
             except StoreUnavailable as error:
                 if state.problem != str(error):
                     log.warning(
-                        "the records keep us waiting", reason=str(error), flush=flush.number, sink=sink
+                        "the records keep us waiting", reason=str(error), flush=flushes[0].number, sink=sink
                     )
                 state.problem = str(error)
                 self._stop.wait(max(error.retry_after or 0.0, random.uniform(0, pause)))
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             state.problem = None
-            self._outbox.passed(sink, flush.number)
+            self._outbox.passed(sink, [flush.number for flush in flushes])
             self._persisted["records"].set()
             return
+
+
+def _joined(flushes: Sequence[PersistedFlush]) -> Sequence[Batch]:
+    """The batches of ``flushes``, one a tenant and tier; lines of later flushes stand behind those of earlier ones."""
+    if len(flushes) == 1:
+        return flushes[0].batches
+    joined: dict[tuple[str, Tier], tuple[list[str], list[int]]] = {}
+    for flush in flushes:
+        for batch in flush.batches:
+            lines, events = joined.setdefault((batch.tenant, batch.tier), ([], []))
+            lines += batch.lines
+            events += batch.events
+    return [Batch(*key, *found) for key, found in joined.items()]
+
+
+def _parted(rejected: Sequence[Rejected], flushes: Sequence[PersistedFlush]) -> dict[int, list[Rejected]]:
+    """What was ``rejected``, by the number of the flush that it belongs to."""
+    if not rejected:
+        return {}
+    homes: dict[tuple[str, Tier, str], list[int]] = {}
+    for flush in flushes:
+        for batch in flush.batches:
+            for line in batch.lines:
+                homes.setdefault((batch.tenant, batch.tier, line), []).append(flush.number)
+    parted: dict[int, list[Rejected]] = {}
+    for letter in rejected:
+        # The same line in two flushes (a gauge told twice) is rejected twice: each has its own.
+        numbers = homes[letter.tenant, letter.tier, letter.line]
+        parted.setdefault(numbers[0] if len(numbers) == 1 else numbers.pop(0), []).append(letter)
+    return parted
 
 
 def _windows(letters: Sequence[DeadLetter]) -> list[RecordChanges]:

@@ -43,11 +43,11 @@ class Flushed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Passed(msgspec.Struct, tag=True, frozen=True):
-    """``sink`` has flush ``number``, but for the lines ``rejected`` for good, which become dead letters."""
+    """``sink`` has the flushes ``numbers``, but for the lines ``rejected`` (number → lines) for good, which become dead letters."""
 
     sink: str
-    number: int
-    rejected: Sequence[Rejected] = ()
+    numbers: Sequence[int]
+    rejected: Mapping[int, Sequence[Rejected]] = {}
 
 
 class Unreadable(msgspec.Struct, tag=True, frozen=True):
@@ -120,21 +120,14 @@ def _write_passed(connection: sqlite3.Connection, note: Passed) -> None:
     connection.executemany(
         "INSERT INTO dead_letters (flush, tenant, tier, line, events, reason, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
-            (
-                note.number,
-                letter.tenant,
-                letter.tier,
-                letter.line,
-                letter.events,
-                letter.reason[:2_000],
-                at,
-            )
-            for letter in note.rejected
+            (number, letter.tenant, letter.tier, letter.line, letter.events, letter.reason[:2_000], at)
+            for number, letters in note.rejected.items()
+            for letter in letters
         ],
     )
-    connection.execute(
+    connection.executemany(
         f"UPDATE flushes SET {SINKS[note.sink]} = 1, dead_events = dead_events + ? WHERE number = ?",  # noqa: S608 - a name of ours
-        (sum(letter.events for letter in note.rejected), note.number),
+        [(sum(letter.events for letter in note.rejected.get(number, ())), number) for number in note.numbers],
     )
     _free(connection)
 

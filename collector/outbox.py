@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -25,13 +26,17 @@ from collector.notes import SINKS, Flushed, Ledger, Passed, Replayed, Unreadable
 from collector.spool_file import Squeezer, expand, open_for_reading
 from collector.spool_view import DeadLetter, one, wanted_letters
 from scrapewatch.measurements import Tier
-from scrapewatch.ports import Batch, Flush, RecordChanges, Rejected, RowChange
+from scrapewatch.ports import Batch, RecordChanges, Rejected, RowChange
 from scrapewatch.time import DAY, now_ns
 
 log = structlog.get_logger(__name__)
 
 _MOST_BYTES_IN_A_CUT: Final = 32_000_000
 _MOST_FLUSHES_IN_MEMORY: Final = 4
+MOST_LINES: Final = 5_000
+"""Lines of small flushes that go to a sink together: no more than a request to InfluxDB carries, so that their order stays."""
+
+_NONE: Final[Mapping[int, Sequence[Rejected]]] = MappingProxyType({})
 _MOST_SESSIONS_IN_MEMORY: Final = 50_000
 
 # A window may be marked for the roller only once the points are there to be rolled up. History sent under a key is known to the records
@@ -60,10 +65,6 @@ class PersistedFlush:
     events: int
     batches: Sequence[Batch]
     changes: Sequence[RecordChanges]
-
-    def flush(self, collector_no: int) -> Flush:
-        """Its half for the series store."""
-        return Flush(collector_no, self.number, self.batches)
 
 
 class Outbox:
@@ -178,38 +179,57 @@ class Outbox:
 
     # --- sending
 
-    def pending(self, sink: str) -> PersistedFlush | None:
-        """The oldest flush that waits for ``sink`` (``series``, ``records`` or ``windows``); None while its turn has not come."""
-        while True:
-            rows = self._read(
-                f"SELECT number, events, {_READY[sink]} FROM flushes "  # noqa: S608 - names of ours
-                f"WHERE {SINKS[sink]} = 0 ORDER BY number LIMIT 1"
-            )
-            if not rows or not rows[0][2]:
-                return None
-            number, events, _ = rows[0]
-            with self._keeping:
-                known = self._flushes.get(number)
-            if known is not None:
-                return known
-            ((batches, changes),) = self._read(
-                "SELECT batches, changes FROM flushes WHERE number = ?", (number,)
-            )
-            try:
-                return _persisted(number, events, batches, changes)
-            except (ValueError, KeyError, TypeError):
-                log.error("a flush in the spool is damaged", number=number)
-                self._ledger.note(Unreadable(number))
+    def pending(self, sink: str, most: int = 1) -> list[PersistedFlush]:
+        """The oldest flushes that wait for ``sink`` (``series``, ``records`` or ``windows``) and whose turn has come, up to ``most``.
 
-    def passed(self, sink: str, number: int, rejected: Sequence[Rejected] = ()) -> None:
-        """Note that ``sink`` has passed flush ``number``; ``rejected`` become dead letters. Frees what all have passed."""
-        self._ledger.note(Passed(sink, number, rejected))
+        More than one have no more than :data:`MOST_LINES` lines together: small ones that were held up can go in one step.
+        """
+        found: list[PersistedFlush] = []
+        lines = 0
+        for number, events, ready in self._read(
+            f"SELECT number, events, {_READY[sink]} FROM flushes "  # noqa: S608 - names of ours
+            f"WHERE {SINKS[sink]} = 0 ORDER BY number LIMIT ?",
+            (most,),
+        ):
+            if not ready:
+                break
+            with self._keeping:
+                flush = self._flushes.get(number)
+            if flush is None:
+                flush = self._load(number, events)
+            if flush is None:
+                # Its events are accounted for; what comes behind it waits for the next look.
+                return found or self.pending(sink, most)
+            lines += sum(len(batch.lines) for batch in flush.batches)
+            if found and lines > MOST_LINES:
+                break
+            found.append(flush)
+        return found
+
+    def _load(self, number: int, events: int) -> PersistedFlush | None:
+        ((batches, changes),) = self._read("SELECT batches, changes FROM flushes WHERE number = ?", (number,))
+        try:
+            return _persisted(number, events, batches, changes)
+        except (ValueError, KeyError, TypeError):
+            log.error("a flush in the spool is damaged", number=number)
+            self._ledger.note(Unreadable(number))
+            return None
+
+    def passed(
+        self, sink: str, numbers: Sequence[int], rejected: Mapping[int, Sequence[Rejected]] = _NONE
+    ) -> None:
+        """Note that ``sink`` has passed the flushes ``numbers``; of what it ``rejected`` (number → lines) it makes dead letters.
+
+        Frees what all have passed.
+        """
+        self._ledger.note(Passed(sink, numbers, rejected))
         with self._keeping:
-            through = self._through.setdefault(number, set())
-            through.add(sink)
-            if len(through) == len(SINKS):
-                del self._through[number]
-                self._flushes.pop(number, None)
+            for number in numbers:
+                through = self._through.setdefault(number, set())
+                through.add(sink)
+                if len(through) == len(SINKS):
+                    del self._through[number]
+                    self._flushes.pop(number, None)
 
     def empty(self) -> bool:
         """Whether all that was accepted is through."""

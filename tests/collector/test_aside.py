@@ -165,7 +165,7 @@ def test_a_note_that_cannot_be_written_is_refused_at_the_other_end() -> None:
     answering = threading.Thread(target=lambda: far.noted(aside._to_forwarding.decode(theirs.recv_bytes())))
     answering.start()
     with pytest.raises(SpoolFull, match="no room"):
-        far.note(Passed("series", 1))
+        far.note(Passed("series", [1]))
     answering.join()
     theirs.close()
     serving.join(10)

@@ -159,7 +159,7 @@ def test_a_persisted_flush_is_read_back_byte_for_byte_until_every_sink_has_passe
     outbox_of(spool).persist(1, cut, folded)
     spool.close()
     spool = Spool(tmp_path / "spool")
-    flush = outbox_of(spool).pending("series")
+    (flush,) = outbox_of(spool).pending("series")
     assert flush is not None
     assert list(flush.batches) == folded.batches
     assert list(flush.changes) == folded.changes
@@ -167,7 +167,7 @@ def test_a_persisted_flush_is_read_back_byte_for_byte_until_every_sink_has_passe
     for sink in ("series", "records", "windows"):
         check_invariant(spool)
         assert spool.status().spooled == 3
-        outbox_of(spool).passed(sink, 1)
+        outbox_of(spool).passed(sink, [1])
     check_invariant(spool)
     assert spool.status().delivered == 3
     assert outbox_of(spool).next_number() == 2
@@ -177,9 +177,9 @@ def test_a_persisted_flush_is_read_back_byte_for_byte_until_every_sink_has_passe
 def test_windows_are_marked_only_once_their_points_are_stored(spool: Spool) -> None:
     append(spool, jobs(1))
     number = persist_one(spool)
-    assert outbox_of(spool).pending("windows") is None
-    outbox_of(spool).passed("series", number)
-    found = outbox_of(spool).pending("windows")
+    assert outbox_of(spool).pending("windows") == []
+    outbox_of(spool).passed("series", [number])
+    (found,) = outbox_of(spool).pending("windows")
     assert found is not None and found.number == number
 
 
@@ -190,7 +190,7 @@ def test_numbers_and_positions_are_never_given_again(tmp_path: Path) -> None:
         append(spool, jobs(2))
         number = persist_one(spool)
         for sink in ("series", "records", "windows"):
-            outbox_of(spool).passed(sink, number)
+            outbox_of(spool).passed(sink, [number])
         numbers.append(number)
         check_invariant(spool)
         spool.close()
@@ -201,9 +201,9 @@ def test_a_rejected_point_becomes_a_dead_letter_that_keeps_its_events(spool: Spo
     append(spool, jobs(5))
     number = persist_one(spool)
     letter = Rejected("default", Tier.FLEET, "jobs scraped=5i 1", 5, "no room for it")
-    outbox_of(spool).passed("series", number, [letter])
-    outbox_of(spool).passed("records", number)
-    outbox_of(spool).passed("windows", number)
+    outbox_of(spool).passed("series", [number], {number: [letter]})
+    outbox_of(spool).passed("records", [number])
+    outbox_of(spool).passed("windows", [number])
     check_invariant(spool)
     assert spool.status().dead_lettered == 5
     assert [item.letter for item in spool.dead_letters()] == [letter]
@@ -218,11 +218,11 @@ def test_a_damaged_request_is_counted_as_dead_and_its_neighbours_are_kept(tmp_pa
         db.execute("UPDATE segments SET events = x'00' WHERE count = 2")
     spool = Spool(tmp_path / "spool")
     number = persist_one(spool)
-    flush = outbox_of(spool).pending("series")
+    (flush,) = outbox_of(spool).pending("series")
     assert flush is not None
     assert sum(sum(batch.events) for batch in flush.batches) == 5
     for sink in ("series", "records", "windows"):
-        outbox_of(spool).passed(sink, number)
+        outbox_of(spool).passed(sink, [number])
     check_invariant(spool)
     assert spool.status().dead_lettered == 2
     spool.close()
@@ -234,18 +234,18 @@ def test_a_damaged_flush_is_counted_as_dead_and_those_after_it_go_on(tmp_path: P
     for n in (1, 2, 4):
         append(spool, jobs(n))
         persist_one(spool)
-    outbox_of(spool).passed("series", 1)
+    outbox_of(spool).passed("series", [1])
     spool.close()
     with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
         db.execute(f"UPDATE flushes SET {column} = CAST(substr({column}, 1, 20) AS BLOB) WHERE number = 2")
     spool = Spool(tmp_path / "spool")
     for sink, first in (("series", 3), ("windows", 1), ("records", 1)):
-        flush = outbox_of(spool).pending(sink)
+        (flush,) = outbox_of(spool).pending(sink)
         assert flush is not None and flush.number == first
         check_invariant(spool)
         for number in range(first, 4):
-            outbox_of(spool).passed(sink, number)
-        assert outbox_of(spool).pending(sink) is None
+            outbox_of(spool).passed(sink, [number])
+        assert outbox_of(spool).pending(sink) == []
     check_invariant(spool)
     status = spool.status()
     assert (status.delivered, status.dead_lettered, status.spooled) == (5, 2, 0)
@@ -324,7 +324,7 @@ def test_a_spool_that_was_full_has_room_again_as_soon_as_it_is_drained(tmp_path:
         while outbox_of(spool).uncut(1) is not None:
             number = persist_one(spool)
             for sink in ("series", "records", "windows"):
-                outbox_of(spool).passed(sink, number)
+                outbox_of(spool).passed(sink, [number])
         assert spool.room() is None
     assert spool.status().size_bytes < 1_000_000
     spool.close()
@@ -345,7 +345,7 @@ def test_room_that_a_drained_spool_holds_on_the_disk_counts_as_free(
     while outbox_of(spool).uncut(1) is not None:
         number = persist_one(spool)
         for sink in ("series", "records", "windows"):
-            outbox_of(spool).passed(sink, number)
+            outbox_of(spool).passed(sink, [number])
     assert spool.room() is None
     spool.close()
 
@@ -398,7 +398,7 @@ def test_a_backlog_that_is_through_gives_its_room_back_to_the_disk(
         append(spool, [event("error_occurred", {"site": "a", "message": os.urandom(4_900).hex()})] * 5)
     number = persist_one(spool)
     for sink in ("series", "records", "windows"):
-        outbox_of(spool).passed(sink, number)
+        outbox_of(spool).passed(sink, [number])
     for _ in range(30):
         append(spool, jobs(1))
     assert spool.status().spooled == 30

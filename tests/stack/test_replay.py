@@ -16,7 +16,7 @@ from collector.roller import Roller, rolled
 from collector.spool import Spool
 from records.store import SqlRecords
 from scrapewatch.measurements import Tier
-from scrapewatch.ports import DEFAULT_TENANT, SeriesStore, TimeRange
+from scrapewatch.ports import DEFAULT_TENANT, Flush, Rejected, SeriesStore, TimeRange, WriteResult
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns
 from stack.stores import open_records, open_series
 from tests.collector.events import event, request
@@ -142,12 +142,66 @@ def test_a_flush_that_was_persisted_is_sent_as_it_was_whatever_the_code_has_beco
     assert parts.scraped() == parts.recorded() == 12
 
 
+class Choosy:
+    """A series store that refuses lines of the site ``refused``, and notes which flush each write was called after."""
+
+    def __init__(self, series: SeriesStore) -> None:
+        self._series = series
+        self.writes: list[int] = []
+
+    def write(self, flush: Flush) -> WriteResult:
+        self.writes.append(flush.number)
+        good, rejected = [], []
+        for batch in flush.batches:
+            told = list(zip(batch.lines, batch.events, strict=True))
+            kept = [(line, events) for line, events in told if "site=refused" not in line]
+            good.append(
+                replace(batch, lines=[line for line, _ in kept], events=[events for _, events in kept])
+            )
+            rejected += [
+                Rejected(batch.tenant, batch.tier, line, events, "refused")
+                for line, events in told
+                if "site=refused" in line
+            ]
+        result = self._series.write(replace(flush, batches=good))
+        return replace(result, rejected=rejected)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._series, name)
+
+
+def test_small_flushes_that_were_held_up_go_together_and_what_is_refused_stays_with_its_own(
+    parts: Parts,
+) -> None:
+    at = now_ns() - 10 * SECOND
+    for n in range(1, 21):
+        parts.append([event("job_scraped", {"site": "a", "count": n}, time=at)])
+        if n in (3, 17):
+            parts.append([event("job_scraped", {"site": "refused"}, time=at)])
+            # The same line in two flushes, since a gauge keeps its own time.
+            parts.append([event("queue", {"site": "refused", "depth": 4}, time=at)])
+        assert parts.persist() == n
+    choosy = Choosy(parts.series)
+    with replace(parts, series=choosy).forwarding():
+        parts.drain()
+    assert len(choosy.writes) < 5
+    assert parts.scraped() == 210
+    letters = parts.spool.dead_letters()
+    by_flush = {
+        number: sorted(x.letter.line.split(",")[0] for x in letters if x.flush == number)
+        for number in (3, 17)
+    }
+    assert by_flush == {n: ["jobs", "jobs", "queue"] for n in (3, 17)}
+    assert len(letters) == 6
+    status = parts.spool.status()
+    assert (status.delivered, status.dead_lettered, status.spooled) == (20, 4, 0)
+
+
 def test_a_flush_that_reached_the_stores_before_the_crash_is_not_added_again(parts: Parts) -> None:
     parts.append(jobs(5))
     number = parts.persist()
-    flush = outbox_of(parts.spool).pending("series")
-    assert flush is not None
-    assert parts.series.write(flush.flush(parts.number)).kept is None
+    (flush,) = outbox_of(parts.spool).pending("series")
+    assert parts.series.write(Flush(parts.number, flush.number, flush.batches)).kept is None
     assert parts.records.apply(parts.number, number, flush.changes)
     with parts.forwarding():
         parts.drain()
@@ -178,10 +232,9 @@ def test_history_lost_with_its_spool_between_any_two_steps_is_whole_once_it_is_s
     parts.append(history, source="log")
     number = parts.persist()
     for step in ("nothing", "series", "windows", "records"):
-        flush = outbox_of(parts.spool).pending("series")
-        assert flush is not None
+        (flush,) = outbox_of(parts.spool).pending("series")
         if step in ("series", "windows", "records"):
-            assert parts.series.write(flush.flush(parts.number)).kept is None
+            assert parts.series.write(Flush(parts.number, flush.number, flush.batches)).kept is None
         if step in ("windows", "records"):
             parts.records.mark_windows(flush.changes)
         if step == "records":

@@ -71,10 +71,10 @@ def rejected(data: Path) -> None:
     number = outbox_of(spool).next_number()
     outbox_of(spool).persist(number, cut, fold(cut.requests, {}, collector_no=0, number=number))
     outbox_of(spool).passed(
-        "series", number, [Rejected("default", Tier.FLEET, HOSTILE, 1, "it holds\nodd things")]
+        "series", [number], {number: [Rejected("default", Tier.FLEET, HOSTILE, 1, "it holds\nodd things")]}
     )
-    outbox_of(spool).passed("records", number)
-    outbox_of(spool).passed("windows", number)
+    outbox_of(spool).passed("records", [number])
+    outbox_of(spool).passed("windows", [number])
     spool.close()
 
 
