@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -35,8 +34,6 @@ _MOST_BYTES_IN_A_CUT: Final = 32_000_000
 _MOST_FLUSHES_IN_MEMORY: Final = 4
 MOST_LINES: Final = 5_000
 """Lines of small flushes that go to a sink together: no more than a request to InfluxDB carries, so that their order stays."""
-
-_NONE: Final[Mapping[int, Sequence[Rejected]]] = MappingProxyType({})
 _MOST_SESSIONS_IN_MEMORY: Final = 50_000
 
 # A window may be marked for the roller only once the points are there to be rolled up. History sent under a key is known to the records
@@ -216,13 +213,13 @@ class Outbox:
             return None
 
     def passed(
-        self, sink: str, numbers: Sequence[int], rejected: Mapping[int, Sequence[Rejected]] = _NONE
+        self, sink: str, numbers: Sequence[int], rejected: Mapping[int, Sequence[Rejected]] | None = None
     ) -> None:
         """Note that ``sink`` has passed the flushes ``numbers``; of what it ``rejected`` (number → lines) it makes dead letters.
 
         Frees what all have passed.
         """
-        self._ledger.note(Passed(sink, numbers, rejected))
+        self._ledger.note(Passed(sink, numbers, rejected or {}))
         with self._keeping:
             for number in numbers:
                 through = self._through.setdefault(number, set())
