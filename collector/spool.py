@@ -335,43 +335,55 @@ class Spool:
         return future
 
     def _write_loop(self) -> None:
-        stopping = False
-        while not stopping:
+        going = True
+        while going:
             group = [self._jobs.get()]
             with contextlib.suppress(queue.Empty):
                 while len(group) < _MOST_IN_A_COMMIT:
                     group.append(self._jobs.get_nowait())
-            if None in group:
-                stopping = True
-            outcomes: list[tuple[Any, Any]] = []
-            # Who waited may have been cancelled; from here on nobody can be, so that each outcome can be told.
-            self._commit(
-                [
-                    item
-                    for item in group
-                    if item is not None
-                    and (not isinstance(item[1], Future) or item[1].set_running_or_notify_cancel())
-                ],
-                outcomes,
-            )
-            informed = []
-            for waiting, outcome in outcomes:
-                if not isinstance(waiting, Future):
-                    informed.append((waiting, outcome))
-                elif isinstance(outcome, Exception):
-                    waiting.set_exception(outcome)
-                else:
-                    waiting.set_result(outcome)
-            if informed:
-                self.deliver(informed)
-            if self._logged > _LONGEST_LOG:
-                self._checkpoint_here("TRUNCATE")
-            elif self._copied:
-                self._checkpoint_here("PASSIVE")
-            if self._reusable > max(_SPARE, self._used):
-                self._give_back()
-            elif self._logged > _CHECKPOINT_AFTER:
-                self._checkpoint.set()
+            going = None not in group
+            try:
+                # Who waited may have been cancelled; from here on nobody can be, so that each outcome can be told.
+                self._write(
+                    [
+                        item
+                        for item in group
+                        if item is not None
+                        and (not isinstance(item[1], Future) or item[1].set_running_or_notify_cancel())
+                    ]
+                )
+                self._keep_house()
+            except Exception:  # every ack waits for this thread: whatever it was, it goes on
+                log.exception("the spool goes on after a fault")
+
+    def _write(self, group: Sequence[tuple[_Job, Any]]) -> None:
+        outcomes: list[tuple[Any, Any]] = []
+        try:
+            self._commit(group, outcomes)
+        except Exception as error:  # none that was foreseen; nobody may wait for ever
+            log.exception("the spool goes on after a fault")
+            told = {id(waiting) for waiting, _ in outcomes}
+            outcomes += [(waiting, error) for _, waiting in group if id(waiting) not in told]
+        informed = []
+        for waiting, outcome in outcomes:
+            if not isinstance(waiting, Future):
+                informed.append((waiting, outcome))
+            elif isinstance(outcome, Exception):
+                waiting.set_exception(outcome)
+            else:
+                waiting.set_result(outcome)
+        if informed:
+            self.deliver(informed)
+
+    def _keep_house(self) -> None:
+        if self._logged > _LONGEST_LOG:
+            self._checkpoint_here("TRUNCATE")
+        elif self._copied:
+            self._checkpoint_here("PASSIVE")
+        if self._reusable > max(_SPARE, self._used):
+            self._give_back()
+        elif self._logged > _CHECKPOINT_AFTER:
+            self._checkpoint.set()
 
     def _commit(self, group: Sequence[tuple[_Job, Any]], outcomes: list[tuple[Any, Any]]) -> None:
         position = self._next_position

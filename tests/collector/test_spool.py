@@ -404,3 +404,13 @@ def test_a_backlog_that_is_through_gives_its_room_back_to_the_disk(
     assert spool.status().spooled == 30
     spool.close()
     assert (tmp_path / "spool" / "spool.sqlite").stat().st_size < 3_000_000
+
+
+def test_a_fault_of_whoever_is_told_of_what_arrived_does_not_stop_the_spool(spool: Spool) -> None:
+    def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    spool.arrived = fail
+    assert append(spool, jobs(1)).accepted == 1
+    assert append(spool, jobs(1)).accepted == 1
+    assert spool.status().accepted == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+import pytest
+
 from tests.faults.conftest import Start
 from tests.faults.disk import no_room
 from tests.faults.ledger import Writer, request
@@ -13,10 +15,14 @@ from tests.faults.rig import Load
 from tests.loopback import wait_for
 
 
+@pytest.mark.parametrize("its_log_as_well", [False, True])
 def test_a_full_disk_is_answered_with_503_acknowledges_nothing_and_is_recovered_from_unaided(
-    start: Start,
+    start: Start, its_log_as_well: bool
 ) -> None:
     rig = start()
+    if its_log_as_well:
+        with rig.process.log.open("ab") as log:
+            log.write(b"x" * 10_000 + b"\n")
     writer = Writer(random.Random())
     with Load(rig, lambda k: Writer(random.Random(), f"{k}").request, clients=2):
         time.sleep(0.5)
