@@ -50,7 +50,7 @@ stack:  ## run all parts as containers
 docs: $(DEV)  ## write the generated documentation
 	$(PY) -m stack.docs
 
-COMPILE = $(UV) pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock"
+COMPILE = $(UV) pip compile -q --universal --generate-hashes --no-strip-extras --no-annotate --custom-compile-command "make lock"
 $(UV): $(DEV)
 	$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
 
