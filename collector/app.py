@@ -21,13 +21,23 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.body import BodyTooLarge, UnsupportedBody, encoding_of, has_lines, most_unpacked, unpack
+from collector.decode import IN_ONE_GO
 from collector.fairness import Admission
 from collector.ingest import MalformedBody, TooManyEvents
 from collector.metrics import metric_families
 from collector.service import Collector
 from collector.service import Receipt as Accepted
 from scrapewatch import events
-from scrapewatch.http import Shortcut, kind_of, problem, problem_of, problem_responses
+from scrapewatch.http import (
+    Respond,
+    Shortcut,
+    failure,
+    kind_of,
+    parts_of,
+    problem,
+    problem_of,
+    problem_responses,
+)
 from scrapewatch.problems import Busy, InvalidInput, ScrapewatchError, TooMuch
 from scrapewatch.settings import Settings
 
@@ -74,6 +84,9 @@ _BOOLS: Final = {
     **dict.fromkeys(("false", "0", "no", "off", "f", "n"), False),
 }
 _JSON: Final = (b"content-type", b"application/json")
+_JSON_ONLY: Final = (_JSON,)
+
+_LONGEST_KEY: Final = 200
 
 _UNKNOWN: Final = 65_536  # room taken at a time for a body that does not say its size
 _LARGE: Final = 8_192  # bytes from which an encoded body is unpacked in a thread
@@ -91,6 +104,7 @@ class Ingest:
     ) -> None:
         self._collector = collector
         self._most = settings.max_body_bytes
+        self._most_at_once = min(settings.max_body_bytes, IN_ONE_GO)
         self._tenant_of = tenant_of
         self._observed = collector.observed
         self._admission = Admission(settings, collector.observed.refused)
@@ -103,13 +117,61 @@ class Ingest:
         except ScrapewatchError as error:
             await self._refusal(error)(scope, receive, send)
             return
-        if receipt.rejected or receipt.accepted == receipt.duplicates == 0:
+        if _is_plain(receipt):
+            content = _plain(receipt)
+            headers = [_JSON, (b"content-length", b"%d" % len(content))]
+            await send({"type": "http.response.start", "status": 202, "headers": headers})
+            await send({"type": "http.response.body", "body": content})
+        else:
             await self._answer(receipt)(scope, receive, send)
-            return
-        content = b'{"accepted":%d,"duplicates":%d,"rejected":[]}' % (receipt.accepted, receipt.duplicates)
-        headers = [_JSON, (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": 202, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+
+    def at_once(self, scope: Scope, body: bytes, respond: Respond) -> bool:
+        """Take a body that came whole: plain, of a size that is decoded in one step, and with room at once. Else False."""
+        key, kind = None, b""
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                kind = value
+            elif name == b"idempotency-key":
+                key = value.decode("latin-1")
+            elif name == b"content-encoding":
+                return False
+        size = len(body)
+        try:
+            lines = has_lines(kind)
+        except UnsupportedBody:
+            return False
+        if size > self._most_at_once or (key is not None and not 1 <= len(key) <= _LONGEST_KEY):
+            return False
+        tenant = self._tenant_of(scope)
+        admission = self._admission
+        if admission.is_over_rate(tenant) or not admission.take(tenant, size):
+            return False
+        self._observed.requests += 1
+
+        def tell(outcome: Accepted | Exception) -> None:
+            admission.leave(tenant, size)
+            if isinstance(outcome, Exception):
+                if isinstance(outcome, InvalidInput):
+                    admission.charge(tenant, 1)  # it took our time, too
+                respond(
+                    *parts_of(
+                        self._refusal(outcome)
+                        if isinstance(outcome, ScrapewatchError)
+                        else failure(scope, outcome)
+                    )
+                )
+                return
+            admission.charge(tenant, outcome.accepted + outcome.duplicates + len(outcome.rejected))
+            if _is_plain(outcome):
+                respond(202, _JSON_ONLY, _plain(outcome))
+            else:
+                respond(*parts_of(self._answer(outcome)))
+
+        try:
+            self._collector.accept_soon(tenant, body, tell, lines=lines, key=key)
+        except Exception as error:  # whatever it was, the room must be given back
+            tell(error)
+        return True
 
     async def _take(self, scope: Scope, receive: Receive) -> Accepted:
         headers = dict(scope["headers"])
@@ -205,10 +267,19 @@ class Ingest:
         return Response(orjson.dumps(answer), 202, media_type="application/json")
 
 
+def _is_plain(receipt: Accepted) -> bool:
+    """Whether every item of the request was an event, and there was one."""
+    return not receipt.rejected and (receipt.accepted or receipt.duplicates) > 0
+
+
+def _plain(receipt: Accepted) -> bytes:
+    return b'{"accepted":%d,"duplicates":%d,"rejected":[]}' % (receipt.accepted, receipt.duplicates)
+
+
 def _key(value: bytes | None) -> str | None:
     if value is None:
         return None
-    if not 1 <= len(value) <= 200:
+    if not 1 <= len(value) <= _LONGEST_KEY:
         raise InvalidInput("Idempotency-Key must have 1 to 200 characters", "header.idempotency-key")
     return value.decode("latin-1")
 

@@ -81,6 +81,10 @@ class Admission:
         self._waiting: dict[str, deque[_Place]] = {}
         self._rates = Rates(settings.tenant_events_per_second) if settings.tenant_events_per_second else None
 
+    def is_over_rate(self, tenant: str) -> bool:
+        """Whether :meth:`check_rate` would not let ``tenant`` send now."""
+        return self._rates is not None and self._rates.over(tenant) > 0
+
     def check_rate(self, tenant: str) -> None:
         """Let ``tenant`` send events now.
 

@@ -7,8 +7,9 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, overload
 
 import structlog
@@ -52,9 +53,9 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A request that waits for its events to be durable, and whether they are live."""
+    """A request that waits for its events to be durable: whom to ``tell``, and whether they are live."""
 
-    durable: asyncio.Future[Kept]
+    tell: Callable[[Kept | Exception], None]
     tenant: str
     live: bool
 
@@ -106,6 +107,7 @@ class Collector:
         self._hub = hub
         self._loop: asyncio.AbstractEventLoop | None = None
         self.observed = Observed()
+        self._handing_in: list[tuple[Append, _Waiting]] = []
         self._values: dict[str, TagValues] = {}
         self._own_values = TagValues(most_values=settings.max_tag_values, most_sessions=settings.max_sessions)
         self.spool = Spool(
@@ -198,21 +200,14 @@ class Collector:
         """
         began = time.perf_counter()
         received_at = now_ns()
-        most = self._settings.max_events
-        values = self._values_of(tenant)
-
-        def look() -> tuple[Sifted, bytes]:
-            sifted = sift(body, values, received_at=received_at, backfill=backfill, lines=lines, most=most)
-            return sifted, b"" if key is None else _digest(body, backfill=backfill)
-
+        look = partial(
+            self._look, tenant, body, received_at=received_at, lines=lines, key=key, backfill=backfill
+        )
         sifted, digest = await asyncio.to_thread(look) if len(body) > IN_ONE_GO else look()
-        for rejection in sifted.rejected:
-            self.observed.rejected[rejection.field.removeprefix("value.").split(".")[0] or "body"] += 1
+        self._count(sifted.rejected)
         if not sifted.events:
             return Receipt(0, 0, sifted.rejected)
-        full = self.spool.room()
-        if full is not None:
-            raise SpoolFull(f"{full}; send it again later")
+        self._need_room()
         source = key if backfill else None
         if source is not None and (
             # The spool first: it can tell another body under the same key.
@@ -221,11 +216,96 @@ class Collector:
         ):
             return Receipt(0, len(sifted.events), sifted.rejected)
         durable: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
-        self.spool.hand_in(
+
+        def tell(outcome: Kept | Exception) -> None:
+            if durable.done():
+                return
+            if isinstance(outcome, Exception):
+                durable.set_exception(outcome)
+            else:
+                durable.set_result(outcome)
+
+        self._hand_in(
             Append(tenant, sifted.times, sifted.events, key, digest, source, received_at),
-            _Waiting(durable, tenant, live=not backfill),
+            _Waiting(tell, tenant, live=not backfill),
         )
-        kept = await durable
+        return self._receipt(await durable, sifted, began)
+
+    def accept_soon(
+        self,
+        tenant: str,
+        body: bytes,
+        tell: Callable[[Receipt | Exception], None],
+        *,
+        lines: bool = False,
+        key: str | None = None,
+    ) -> None:
+        """The same without a task, for a live body of up to :data:`~collector.decode.IN_ONE_GO` bytes.
+
+        ``tell`` hears what became of it on the loop's thread: a receipt, or what :meth:`accept` raises once it waits.
+
+        Raises:
+            MalformedBody, TooManyEvents, SpoolFull: as :meth:`accept`.
+        """
+        began = time.perf_counter()
+        received_at = now_ns()
+        sifted, digest = self._look(tenant, body, received_at=received_at, lines=lines, key=key)
+        if sifted.rejected:
+            self._count(sifted.rejected)
+        if not sifted.events:
+            tell(Receipt(0, 0, sifted.rejected))
+            return
+        self._need_room()
+
+        def durable(outcome: Kept | Exception) -> None:
+            tell(outcome if isinstance(outcome, Exception) else self._receipt(outcome, sifted, began))
+
+        self._hand_in(
+            Append(tenant, sifted.times, sifted.events, key, digest, None, received_at),
+            _Waiting(durable, tenant, live=True),
+        )
+
+    def _look(
+        self,
+        tenant: str,
+        body: bytes,
+        *,
+        received_at: int,
+        lines: bool,
+        key: str | None,
+        backfill: bool = False,
+    ) -> tuple[Sifted, bytes]:
+        """What is in ``body``, and its digest where there is a ``key``."""
+        sifted = sift(
+            body,
+            self._values_of(tenant),
+            received_at=received_at,
+            backfill=backfill,
+            lines=lines,
+            most=self._settings.max_events,
+        )
+        return sifted, b"" if key is None else _digest(body, backfill=backfill)
+
+    def _count(self, rejected: Sequence[Rejection]) -> None:
+        for rejection in rejected:
+            self.observed.rejected[rejection.field.removeprefix("value.").split(".")[0] or "body"] += 1
+
+    def _need_room(self) -> None:
+        full = self.spool.room()
+        if full is not None:
+            raise SpoolFull(f"{full}; send it again later")
+
+    def _hand_in(self, request: Append, waiting: _Waiting) -> None:
+        """Hand ``request`` to the spool with all others of this turn of the loop: they share a commit."""
+        if not self._handing_in:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._handing_in.append((request, waiting))
+
+    def _hand_over(self) -> None:
+        handed, self._handing_in = self._handing_in, []
+        self.spool.hand_in(handed)
+
+    def _receipt(self, kept: Kept, sifted: Sifted, began: float) -> Receipt:
         self.observed.duplicates += kept.duplicates
         self.observed.ack.add(time.perf_counter() - began)
         return Receipt(kept.accepted, kept.duplicates, sifted.rejected)
@@ -276,14 +356,9 @@ class Collector:
     def _tell(self, outcomes: list[tuple[_Waiting, Kept | Exception]]) -> None:
         live: list[tuple[str, Kept]] = []
         for waiting, outcome in outcomes:
-            if isinstance(outcome, Exception):
-                if not waiting.durable.done():
-                    waiting.durable.set_exception(outcome)
-                continue
-            if waiting.live and outcome.events:
+            if waiting.live and not isinstance(outcome, Exception) and outcome.events:
                 live.append((waiting.tenant, outcome))
-            if not waiting.durable.done():
-                waiting.durable.set_result(outcome)
+            waiting.tell(outcome)
         if live:
             self._hub.publish(Published(live))
 

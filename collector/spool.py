@@ -122,7 +122,7 @@ class Spool:
         self._min_free_bytes = min_free_bytes
         self._commit_timing = commit or Timing()
         self._lock_file = hold(folder)
-        self._jobs: queue.SimpleQueue[tuple[_Job, Any] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Sequence[tuple[_Job, Any]] | None] = queue.SimpleQueue()
         try:
             self._connection = open_for_writing(folder)
         except BaseException:
@@ -177,13 +177,13 @@ class Spool:
         """
         return self._submit(Append(tenant, times, events, key, body, source, received_at))
 
-    def hand_in(self, request: Append, waiting: Any) -> None:
-        """The same for many: the outcome, or the error, goes to ``deliver`` beside ``waiting``, with all others of its commit."""
+    def hand_in(self, requests: Sequence[tuple[Append, Any]]) -> None:
+        """The same for many, each with who waits for it, which goes to ``deliver`` beside its outcome or error."""
         with self._closing:
             if not self._closed:
-                self._jobs.put((request, waiting))
+                self._jobs.put(requests)
                 return
-        self.deliver([(waiting, SpoolFull(_STOPPING))])
+        self.deliver([(waiting, SpoolFull(_STOPPING)) for _, waiting in requests])
 
     def knows(self, tenant: str, key: str, body: bytes) -> Future[bool]:
         """Whether a request with ``key`` was appended; the future raises :class:`Conflict` when it was one with another body."""
@@ -331,25 +331,28 @@ class Spool:
             if self._closed:
                 future.set_exception(SpoolFull(_STOPPING))
             else:
-                self._jobs.put((job, future))
+                self._jobs.put([(job, future)])
         return future
 
     def _write_loop(self) -> None:
         going = True
         while going:
-            group = [self._jobs.get()]
+            group: list[tuple[_Job, Any]] = []
+            handed = self._jobs.get()
             with contextlib.suppress(queue.Empty):
-                while len(group) < _MOST_IN_A_COMMIT:
-                    group.append(self._jobs.get_nowait())
-            going = None not in group
+                while handed is not None:
+                    group += handed
+                    if len(group) >= _MOST_IN_A_COMMIT:
+                        break
+                    handed = self._jobs.get_nowait()
+            going = handed is not None
             try:
                 # Who waited may have been cancelled; from here on nobody can be, so that each outcome can be told.
                 self._write(
                     [
                         item
                         for item in group
-                        if item is not None
-                        and (not isinstance(item[1], Future) or item[1].set_running_or_notify_cancel())
+                        if not isinstance(item[1], Future) or item[1].set_running_or_notify_cancel()
                     ]
                 )
                 self._keep_house()

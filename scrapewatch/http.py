@@ -15,9 +15,9 @@ import random
 import re
 import secrets
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -165,20 +165,63 @@ def install(app: FastAPI, settings: Settings) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
+Header = tuple[bytes, bytes]
+
+Respond = Callable[[int, Sequence[Header], bytes], None]
+"""Answers a request: status, headers (without the content's length) and content. Called once, on the loop's thread."""
+
+Answer = Callable[[int, tuple[Header, ...], Sequence[Header], bytes], None]
+"""The same, with the headers in two parts: those that are the same in many answers, and others."""
+
+
+class AtOnce(Protocol):
+    """An ASGI application that can do without a task for most of its requests."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer any request."""
+        ...
+
+    def at_once(self, scope: Scope, body: bytes, respond: Respond) -> bool:
+        """Take a request that came whole, and ``respond`` now or later; False, and nothing was done: it needs a task of its own."""
+        ...
+
+
 class Shortcut:
     """ASGI in front of an application: requests of ``method`` to exactly one of ``paths`` go straight to ``answer``, behind a guard.
 
     For what is asked thousands of times a second: all middleware, the router and dependencies cost more than taking an event. ``answer``
-    makes problems of domain errors itself.
+    makes problems of domain errors itself. A server that knows of :meth:`at_once` saves the task, too.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, method: str, paths: Iterable[str], answer: ASGIApp
+        self, app: ASGIApp, settings: Settings, method: str, paths: Iterable[str], answer: AtOnce
     ) -> None:
         self._app = app
         self._method = method
         self._paths = frozenset(paths)
+        self._at_once = answer.at_once
         self._answer = Guard(answer, settings.allowed_hosts)
+
+    def is_for(self, scope: Scope) -> bool:
+        """Whether a request may be taken at once, judged by its method and target."""
+        return scope["path"] in self._paths and scope["method"] == self._method and not scope["query_string"]
+
+    def at_once(self, scope: Scope, body: bytes, answer: Answer) -> bool:
+        """Take a request that came whole, for which :meth:`is_for` holds; False: call this application in a task of its own."""
+        request_id = self._answer.admits(scope)
+        if request_id is None:
+            return False
+        scope["state"]["request_id"] = request_id
+        own = ((b"x-request-id", request_id.encode()),)
+
+        def respond(status: int, headers: Sequence[Header], content: bytes) -> None:
+            answer(status, _FIXED_HEADERS, (*headers, *own), content)
+
+        try:
+            return self._at_once(scope, body, respond)
+        except Exception as error:
+            respond(*parts_of(failure(scope, error)))
+            return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -245,6 +288,7 @@ _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
 )
 _NO_STORE = (b"cache-control", b"no-store")
+_FIXED_HEADERS: Final = (*_HEADERS, _NO_STORE)
 
 _PASSED_MOST = 1_000
 
@@ -280,17 +324,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        hosts: list[bytes] = []
-        origin: bytes | None = None
-        given_id: str | None = None
-        for name, value in scope["headers"]:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"origin":
-                origin = value
-            elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                given_id = value.decode()
-        request_id = given_id or next(self._own_ids)
+        refusal, request_id = self._look_at(scope)
         own_headers = (*_HEADERS, (b"x-request-id", request_id.encode()))
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -311,7 +345,6 @@ class Guard:
                 started = True
             await send(message)
 
-        refusal = self._refusal(hosts, origin)
         if refusal is not None:
             await _answer(refusal, scope, receive, send_guarded)
             return
@@ -319,30 +352,29 @@ class Guard:
             await self._app(scope, receive, send_guarded)
         except ClientDisconnect:
             return
-        except Exception:
-            # As text, without the values of variables that a renderer would show: they may hold credentials.
-            _log.error(
-                "request failed",
-                path=scope["path"],
-                method=scope.get("method", "WS"),
-                request_id=request_id,
-                exception=traceback.format_exc(),
-            )
+        except Exception as error:
+            failed = failure(scope, error)
             if started and scope["type"] == "http":
                 raise  # the server must break the connection: half an answer is out
-            await _answer(
-                problem(
-                    500,
-                    "Something went wrong here",
-                    "the log tells more under this request id",
-                    kind="internal",
-                    request_id=request_id,
-                ),
-                scope,
-                receive,
-                send_guarded,
-                begun=started,
-            )
+            await _answer(failed, scope, receive, send_guarded, begun=started)
+
+    def admits(self, scope: Scope) -> str | None:
+        """The id of a request that may pass, or None: calling this application says why it may not."""
+        refusal, request_id = self._look_at(scope)
+        return request_id if refusal is None else None
+
+    def _look_at(self, scope: Scope) -> tuple[Response | None, str]:
+        hosts: list[bytes] = []
+        origin: bytes | None = None
+        given_id: str | None = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"origin":
+                origin = value
+            elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                given_id = value.decode()
+        return self._refusal(hosts, origin), given_id or next(self._own_ids)
 
     def _refusal(self, hosts: list[bytes], origin: bytes | None) -> Response | None:
         if len(hosts) == 1 and (hosts[0], origin) in self._passed:
@@ -375,6 +407,32 @@ class Guard:
                 kind="foreign-origin",
             )
         return None
+
+
+def parts_of(response: Response) -> tuple[int, list[Header], bytes]:
+    """A whole response as a :data:`Respond` takes it."""
+    headers = [(name, value) for name, value in response.raw_headers if name != b"content-length"]
+    return response.status_code, headers, bytes(response.body)
+
+
+def failure(scope: Scope, error: BaseException) -> Response:
+    """The answer to a request that failed for a reason that nobody foresaw; the log has it under the request's id."""
+    request_id = scope["state"]["request_id"]
+    # As text, without the values of variables that a renderer would show: they may hold credentials.
+    _log.error(
+        "request failed",
+        path=scope["path"],
+        method=scope.get("method", "WS"),
+        request_id=request_id,
+        exception="".join(traceback.format_exception(error)),
+    )
+    return problem(
+        500,
+        "Something went wrong here",
+        "the log tells more under this request id",
+        kind="internal",
+        request_id=request_id,
+    )
 
 
 async def _answer(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -22,6 +23,8 @@ import orjson
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from scrapewatch.http import Header, Shortcut
 
 TICK: Final = 1.0
 """Seconds between looks at a connection."""
@@ -56,8 +59,10 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._at_once = self.app if isinstance(self.app, Shortcut) else None
         self._answering: Exchange | None = None
         self._arriving: Exchange | None = None
+        self._held: Exchange | None = None  # may be answered at once, if its body comes with its head
         self._queued: deque[Exchange] = deque()
         self._in_head = False
         self._in_body = False
@@ -96,8 +101,10 @@ class Connection(HttpToolsProtocol):
                 self._unsupported_upgrade_warning()
             return
         except httptools.HttpParserError:
+            self._let_go()
             self._refuse(400, "this is no HTTP request")
             return
+        self._let_go()
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
@@ -119,6 +126,12 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self._answering.keep_alive = False
+
+    def break_off(self) -> None:
+        """End a request that is answered without a task, which the server would cancel."""
+        exchange = self._answering
+        if exchange is not None and exchange.task is None and not exchange.response_complete:
+            exchange.give_up()
 
     # --- what the parser tells
 
@@ -161,7 +174,15 @@ class Connection(HttpToolsProtocol):
         exchange.continue_awaited = self.expect_100_continue
         self._arriving = exchange
         if self._answering is None or self._answering.response_complete:
-            self._answer(exchange)
+            shortcut = self._at_once
+            if (
+                shortcut is not None
+                and shortcut.is_for(exchange.scope)
+                and not (self.expect_100_continue or self.flow.write_paused)
+            ):
+                self._answering = self._held = exchange
+            else:
+                self._answer(exchange)
         else:
             self.flow.pause_reading()
             self._queued.append(exchange)
@@ -175,10 +196,21 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._in_body = False
-        if self._arriving is not None:
-            self._arriving.end_body()
+        exchange = self._arriving
+        if exchange is not None:
+            exchange.end_body()
+            if exchange is self._held:
+                self._held = None
+                if not exchange.at_once(cast("Shortcut", self._at_once)):
+                    self._answer(exchange)
 
     # --- answering
+
+    def _let_go(self) -> None:
+        """Let a request that did not come whole be answered in the usual way."""
+        if self._held is not None:
+            exchange, self._held = self._held, None
+            self._answer(exchange)
 
     def _answer(self, exchange: Exchange) -> None:
         self._answering = exchange
@@ -253,7 +285,6 @@ class Exchange:
         "_left",
         "_more_body",
         "_parts",
-        "_scope",
         "awaited",
         "continue_awaited",
         "disconnected",
@@ -261,12 +292,13 @@ class Exchange:
         "received",
         "response_complete",
         "response_started",
+        "scope",
         "task",
     )
 
     def __init__(self, connection: Connection, scope: dict[str, Any], keep_alive: bool) -> None:
         self._connection = connection
-        self._scope = scope
+        self.scope = scope
         self.keep_alive = keep_alive
         self.continue_awaited = False
         self.disconnected = False
@@ -274,7 +306,7 @@ class Exchange:
         self.received = 0
         self.response_started = False
         self.response_complete = False
-        self.task: asyncio.Task[None]
+        self.task: asyncio.Task[None] | None = None
         self._parts: list[bytes] = []
         self._more_body = True
         self._handed_over = False
@@ -334,20 +366,55 @@ class Exchange:
 
     # --- the answer that goes
 
+    def at_once(self, app: Shortcut) -> bool:
+        """Let ``app`` answer a request that is whole without a task of its own; False: it cannot, and :meth:`run` must."""
+        parts = self._parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if app.at_once(self.scope, body, self.answer):
+            parts.clear()
+            self._handed_over = True
+            return True
+        return False
+
+    def answer(
+        self, status: int, fixed: tuple[Header, ...], headers: Sequence[Header], content: bytes
+    ) -> None:
+        """Send a whole answer; ``fixed`` headers are those that come again and again together."""
+        connection = self._connection
+        if self.disconnected or self.response_complete:
+            return
+        head = [STATUS_LINE[status], _lines(fixed)]
+        for name, value in connection.server_state.default_headers:
+            head.append(_line(name, value))
+        for name, value in headers:
+            head.append(_line(name, value) if name in _ALIKE else _checked_line(name, value))
+        head.append(b"content-length: %d\r\n" % len(content))
+        head.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        head.append(content)
+        connection.transport.write(b"".join(head))
+        self.response_started = self.response_complete = True
+        if not self.keep_alive:
+            connection.transport.close()
+        connection.answered()
+
     async def run(self, app: Any) -> None:
         """Let ``app`` answer."""
         try:
-            await app(self._scope, self.receive, self.send)
+            await app(self.scope, self.receive, self.send)
             if not self.response_complete and not self.disconnected:
                 self._connection.logger.error("the application ended without an answer")
         except asyncio.CancelledError:
-            self._say_last(503, "the server stops; send it again later")
+            self.give_up()
         except BaseException as error:
             self._connection.logger.error("Exception in ASGI application\n", exc_info=error)
         finally:
             if not self.response_complete:
                 self._say_last(500, "something went wrong here")
-            self._connection.tasks.discard(self.task)
+            self._connection.tasks.discard(cast("asyncio.Task[None]", self.task))
+
+    def give_up(self) -> None:
+        """Say that the server stops, where nothing was said yet."""
+        self._say_last(503, "the server stops; send it again later")
 
     def _say_last(self, status: int, detail: str) -> None:
         if not self.response_started and not self.disconnected:
@@ -384,9 +451,9 @@ class Exchange:
             elif name == b"transfer-encoding":
                 continue  # how it is sent is decided here
             lines.append(_line(name, value))
-        self._bodiless = self._scope["method"] == "HEAD" or status in (204, 304) or status < 200
+        self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304) or status < 200
         if self._left is None and not self._bodiless:
-            if self._scope["http_version"] == "1.1":
+            if self.scope["http_version"] == "1.1":
                 self._chunked = True
                 lines.append(b"transfer-encoding: chunked\r\n")
             else:
@@ -444,9 +511,17 @@ _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
-@lru_cache(1024)
-def _line(name: bytes, value: bytes) -> bytes:
-    """A line of a head; nearly all of them are the same in every answer.
+_ALIKE: Final = frozenset({b"content-type"})
+"""Headers that have few values: their lines are worth remembering."""
+
+
+@lru_cache(64)
+def _lines(headers: tuple[Header, ...]) -> bytes:
+    return b"".join(_checked_line(name, value) for name, value in headers)
+
+
+def _checked_line(name: bytes, value: bytes) -> bytes:
+    """A line of a head.
 
     Raises:
         RuntimeError: it could forge another.
@@ -454,6 +529,9 @@ def _line(name: bytes, value: bytes) -> bytes:
     if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
         raise RuntimeError("a header of the answer has characters that it must not have")
     return name.lower() + b": " + value + b"\r\n"
+
+
+_line = lru_cache(1024)(_checked_line)  # nearly all of them are the same in every answer
 
 
 def _last_words(status: int, detail: str) -> bytes:

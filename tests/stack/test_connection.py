@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import uvicorn
 
+from scrapewatch.http import Respond, Shortcut
+from scrapewatch.settings import Settings
 from stack import connection
 from stack.connection import Connection
 from stack.quiet_server import QuietServer
@@ -127,6 +129,52 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "TICK", 0.02)
 
 
+class Counting:
+    """What takes requests at once whose bodies are whole: it counts their bytes, later or never where the body says so."""
+
+    def __init__(self, echo: Echo) -> None:
+        self._echo = echo
+        self.at_once_taken: list[bytes] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._echo(scope, receive, send)
+
+    def at_once(self, scope: Any, body: bytes, respond: Respond) -> bool:
+        if body == b"not at once":
+            return False
+        if body == b"fail":
+            raise RuntimeError("password=hunter2")
+        self.at_once_taken.append(body)
+        headers = [(b"x-name", b"a\r\nset-cookie: stolen" if body == b"forge" else b"a")]
+
+        def answer() -> None:
+            respond(202, headers, b"%d at once" % len(body))
+
+        if body == b"later":
+            asyncio.get_running_loop().call_later(0.3, answer)
+        elif body != b"never":
+            answer()
+        return True
+
+
+@pytest.fixture
+def counting(echo: Echo) -> Counting:
+    return Counting(echo)
+
+
+@pytest.fixture
+def short(echo: Echo, counting: Counting) -> Iterator[Served]:
+    """A server with a short way to what takes requests at once."""
+    settings = Settings(allowed_hosts=("a",))
+    shortcut = Shortcut(echo, settings, "POST", ["/count"], counting)
+    with Served(shortcut, proxy_headers=False) as server:
+        yield server
+
+
+def counted(body: bytes, more: bytes = b"") -> bytes:
+    return b"POST /count HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n%b" % (more, len(body), body)
+
+
 def until_closed(line: socket.socket) -> bytes:
     """All that comes until the other side ends the connection."""
     found = b""
@@ -236,6 +284,88 @@ def test_an_answer_without_a_body_has_none(served: Served) -> None:
     answer = ask(served, b"GET /empty HTTP/1.1\r\n" + CLOSE + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 204")
     assert b"transfer-encoding" not in answer
+
+
+def test_a_request_that_comes_whole_is_answered_at_once_with_all_headers_of_others(short: Served) -> None:
+    answer = ask(short, counted(b"abc") + counted(b"de", b"Connection: close\r\n"))
+    first, second = answer.split(b"3 at once")
+    assert first.startswith(b"HTTP/1.1 202 Accepted\r\n")
+    for line in (
+        rb"date: \w{3}, ",
+        rb"x-content-type-options: nosniff",
+        rb"cache-control: no-store",
+        rb"x-request-id: \w+",
+    ):
+        assert re.search(rb"\r\n" + line, first)
+    assert b"connection: close" not in first
+    assert b"connection: close\r\n\r\n2 at once" in second
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [counted(b"abcdef")[:-3], b"def"],
+        [counted(b"abcdef")[:-6], b"abcdef"],
+        [b"POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"0\r\n\r\n"],
+        [counted(b"not at once")],
+        [b"POST /count?x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na"],
+        [b"POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na"],
+    ],
+)
+def test_a_request_that_cannot_be_answered_at_once_is_answered_as_any_other(
+    short: Served, counting: Counting, pieces: list[bytes]
+) -> None:
+    with short.line() as line:
+        for piece in pieces:
+            line.sendall(piece)
+            time.sleep(0.1)
+        assert line.recv(65_536).startswith(b"HTTP/1.1 200 OK\r\n")
+        line.sendall(counted(b"next"))
+        assert b"4 at once" in line.recv(65_536)
+    assert counting.at_once_taken == [b"next"]
+
+
+def test_requests_behind_one_that_is_answered_later_wait_for_their_turn(short: Served) -> None:
+    answer = ask(short, counted(b"later") + counted(b"de") + b"GET /last HTTP/1.1\r\n" + CLOSE + b"\r\n")
+    assert re.findall(rb"5 at once|/count 2|/last 0", answer) == [b"5 at once", b"/count 2", b"/last 0"]
+
+
+def test_the_guard_stands_in_front_of_what_is_answered_at_once(short: Served, counting: Counting) -> None:
+    assert ask(short, counted(b"abc", b"Origin: http://evil\r\nConnection: close\r\n")).startswith(
+        b"HTTP/1.1 403"
+    )
+    assert ask(short, counted(b"abc", b"Connection: close\r\n").replace(b"Host: a", b"Host: b")).startswith(
+        b"HTTP/1.1 421"
+    )
+    assert counting.at_once_taken == []
+
+
+@pytest.mark.parametrize("body", [b"fail", b"forge"])
+def test_what_fails_at_once_is_a_500_that_tells_nothing(short: Served, body: bytes) -> None:
+    answer = ask(short, counted(body, b"Connection: close\r\n"))
+    assert answer.startswith(b"HTTP/1.1 500")
+    assert b"hunter2" not in answer
+    assert b"set-cookie" not in answer
+
+
+def test_a_client_that_leaves_before_its_answer_is_let_go_of_and_others_are_answered(short: Served) -> None:
+    with short.line() as line:
+        line.sendall(counted(b"later"))
+        time.sleep(0.1)
+    time.sleep(0.4)
+    assert ask(short, counted(b"abc", b"Connection: close\r\n")).endswith(b"3 at once")
+
+
+def test_what_is_to_be_answered_at_once_and_outlasts_the_end_of_the_server_is_told_to_come_back(
+    echo: Echo, counting: Counting
+) -> None:
+    shortcut = Shortcut(echo, Settings(allowed_hosts=("a",)), "POST", ["/count"], counting)
+    with Served(shortcut, proxy_headers=False, timeout_graceful_shutdown=1) as server:
+        line = server.line()
+        line.sendall(counted(b"never"))
+        time.sleep(0.1)
+    with line:
+        assert until_closed(line).startswith(b"HTTP/1.1 503")
 
 
 @pytest.mark.parametrize("path", [b"/fail", b"/forged"])
