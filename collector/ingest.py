@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import orjson
 from pydantic import ValidationError
 
@@ -44,8 +45,7 @@ class Rejection:
         return {"index": self.index, "field": self.field, "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True)
-class Sifted:
+class Sifted(msgspec.Struct, frozen=True):
     """The items of a request: valid ``events`` with their ``times`` (ns), and the others."""
 
     events: Sequence[Event]

@@ -8,10 +8,10 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, overload
 
+import msgspec
 import structlog
 
 from collector.aside import Command, ForwardingAside
@@ -42,8 +42,7 @@ _COME_BACK: Final = 30.0
 """Seconds in which a scraper that was told to try again later has done so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """What became of a body: how many of its events are durable now, how many were known, and which items are no events."""
 
     accepted: int
@@ -51,8 +50,7 @@ class Receipt:
     rejected: Sequence[Rejection]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True):
     """A request that waits for its events to be durable: whom to ``tell``, and whether they are live."""
 
     tell: Callable[[Kept | Exception], None]

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import msgspec
 import orjson
 import structlog
 
@@ -53,8 +54,7 @@ _OTHER_BODY = "this Idempotency-Key was used with another body; use a new key fo
 _STOPPING = "the collector is stopping; send it again"
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """What became of a request: how many of its events were made durable, how many were known; ``events`` are the new ones."""
 
     accepted: int
@@ -63,8 +63,7 @@ class Kept:
     events: Sequence[Event]
 
 
-@dataclass(slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True):
     """A request on its way.
 
     ``key`` makes it idempotent (``body`` is a digest to tell another body under the same key), the events' own ids make each of them

@@ -382,7 +382,7 @@ def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
     """The stack in a thread, drained at the end; its URL. Ctrl-C ends it without waiting for what a store does not take."""
     from stack.serve import run_async, serving
 
-    can_stop, started, hurry = threading.Event(), threading.Event(), threading.Event()
+    can_stop, started, hurry, ended = (threading.Event() for _ in range(4))
     state: dict[str, Any] = {}
     quiet = chosen.model_copy(update={"sampler": False, "port": 0})
 
@@ -403,6 +403,7 @@ def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
         finally:
             can_stop.set()
             started.set()
+            ended.set()
 
     thread = threading.Thread(target=run, name="stack")
 
@@ -410,6 +411,8 @@ def _stack_for_a_while(chosen: Settings) -> Iterator[str]:
         can_stop.wait()
         with contextlib.suppress(KeyError, RuntimeError):  # it never began, or has ended by itself
             state["loop"].call_soon_threadsafe(state["stop"].set)
+        # Not join() alone: Ctrl-C within it makes CPython 3.11 take the thread for ended (python/cpython#90882).
+        ended.wait()
         thread.join()
 
     try:

@@ -43,6 +43,9 @@ ANSWER_TICKS: Final = 20
 HEAD_BYTES: Final = 65_536
 """Bytes of a head beyond which the rest is not waited for."""
 
+_HEADS_KNOWN: Final = 1_000
+_LONGEST_KNOWN: Final = 2_048
+
 _BUFFER: Final = (
     65_536  # bytes of a body that nobody asked for yet; then the system's buffers and the client wait
 )
@@ -62,7 +65,8 @@ class Connection(HttpToolsProtocol):
         self._at_once = self.app if isinstance(self.app, Shortcut) else None
         self._answering: Exchange | None = None
         self._arriving: Exchange | None = None
-        self._held: Exchange | None = None  # may be answered at once, if its body comes with its head
+        self._held: Exchange | None = None  # may be taken at once, if its body comes with its head
+        self._taken: Exchange | None = None  # was taken at once, of what came last
         self._queued: deque[Exchange] = deque()
         self._in_head = False
         self._in_body = False
@@ -92,6 +96,10 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
+        if self._at_once is not None and self._is_known(data):
+            return
+        self._taken = None
+        begins_here = not (self._in_head or self._in_body)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -105,6 +113,9 @@ class Connection(HttpToolsProtocol):
             self._refuse(400, "this is no HTTP request")
             return
         self._let_go()
+        taken = cast("Exchange | None", self._taken)  # the parser's calls have set it
+        if taken is not None and begins_here:
+            self._remember(data, taken)
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
@@ -201,8 +212,48 @@ class Connection(HttpToolsProtocol):
             exchange.end_body()
             if exchange is self._held:
                 self._held = None
-                if not exchange.at_once(cast("Shortcut", self._at_once)):
+                if exchange.at_once(cast("Shortcut", self._at_once)):
+                    self._taken = exchange
+                else:
                     self._answer(exchange)
+
+    def _is_known(self, data: bytes) -> bool:
+        """Take a request at once whose head was parsed before, to the letter; False: parse what came.
+
+        Who sends one event after another sends the same few heads, and parsing them costs as much as reading the event.
+        """
+        if self._in_head or self._in_body or self.flow.write_paused:
+            return False
+        end = data.find(b"\r\n\r\n", 0, _LONGEST_KNOWN) + 4
+        known = _heads.get(data[:end])
+        if (
+            known is None
+            or len(data) != end + known[1]
+            or not (self._answering is None or self._answering.response_complete)
+        ):
+            return False
+        self._waited = 0
+        exchange = Exchange(self, {**known[0], "client": self.client, "state": {}}, keep_alive=True)
+        exchange.add(data[end:])
+        exchange.end_body()
+        self._answering = self._arriving = exchange
+        if not exchange.at_once(cast("Shortcut", self._at_once)):
+            self._answer(exchange)
+        return True
+
+    def _remember(self, data: bytes, exchange: Exchange) -> None:
+        """Know the head of ``exchange`` again, where ``data`` is that request and nothing else, with a length and kept alive."""
+        head, size = len(data) - exchange.received, exchange.received
+        scope = exchange.scope
+        if (
+            head <= _LONGEST_KNOWN
+            and exchange.keep_alive
+            and (b"content-length", b"%d" % size) in scope["headers"]
+            and data.find(b"\r\n\r\n") == head - 4
+        ):
+            if len(_heads) >= _HEADS_KNOWN:
+                _heads.clear()
+            _heads[data[:head]] = scope, size
 
     # --- answering
 
@@ -270,6 +321,10 @@ class Connection(HttpToolsProtocol):
             self._waited += 1
             if self._waited > self._idle_ticks:
                 self.transport.close()
+
+
+_heads: Final[dict[bytes, tuple[dict[str, Any], int]]] = {}
+"""Heads of requests that were taken at once → their scope, and the length of their body."""
 
 
 class Exchange:

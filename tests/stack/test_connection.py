@@ -325,6 +325,39 @@ def test_a_request_that_cannot_be_answered_at_once_is_answered_as_any_other(
     assert counting.at_once_taken == [b"next"]
 
 
+def test_a_head_that_is_known_is_read_no_otherwise(short: Served, counting: Counting, echo: Echo) -> None:
+    known = counted(b"ab")
+    with short.line() as line:
+        for request_, answered in [
+            (known, b"2 at once"),
+            (known, b"2 at once"),
+            (known[:-1], b""),  # the same head with a body that has not come yet
+            (b"b", b"/count 2"),
+            (counted(b"ab", b"X-Request-Id: mine\r\n"), b"x-request-id: mine"),
+            (known, b"2 at once"),
+        ]:
+            line.sendall(request_)
+            time.sleep(0.1)
+            if answered:
+                answer = line.recv(65_536)
+                assert answered in answer
+                assert answer.count(b"HTTP/1.1") == 1
+        line.sendall(known + known)
+        time.sleep(0.2)
+        assert line.recv(65_536).count(b"2 at once") == 2
+    assert [body for _, body in echo.seen] == [b"ab"]
+
+
+def test_a_part_of_a_head_is_never_known_as_one(short: Served) -> None:
+    whole = counted(b"xy")
+    with short.line() as line:
+        line.sendall(whole[:7])
+        time.sleep(0.1)
+        line.sendall(whole[7:])
+        assert b"2 at once" in line.recv(65_536)
+    assert ask(short, whole[7:]).startswith(b"HTTP/1.1 400")
+
+
 def test_requests_behind_one_that_is_answered_later_wait_for_their_turn(short: Served) -> None:
     answer = ask(short, counted(b"later") + counted(b"de") + b"GET /last HTTP/1.1\r\n" + CLOSE + b"\r\n")
     assert re.findall(rb"5 at once|/count 2|/last 0", answer) == [b"5 at once", b"/count 2", b"/last 0"]
