@@ -88,7 +88,11 @@ class DroppingProtocol(WebSocketsSansIOProtocol):
         """
         if self.disconnected or self.close_sent or self.transport.is_closing():
             raise WebSocketDisconnect(1006)
-        self.transport.write(_text_frame(text))
+        self.transport.write(text_frame(text))
+
+    def write_frame(self, frame: bytes) -> None:
+        """Send a frame of :func:`text_frame` at once, where the client is :attr:`ready`."""
+        self.transport.write(frame)
 
 
 def wire_of(scope: MutableMapping[str, Any]) -> DroppingProtocol | None:
@@ -97,8 +101,8 @@ def wire_of(scope: MutableMapping[str, Any]) -> DroppingProtocol | None:
     return None if extension is None else extension["protocol"]
 
 
-def _text_frame(text: bytes) -> bytes:
-    """One unmasked, final and uncompressed frame: https://www.rfc-editor.org/rfc/rfc6455#section-5.2."""
+def text_frame(text: bytes) -> bytes:
+    """``text`` (UTF-8) as one unmasked, final and uncompressed frame: https://www.rfc-editor.org/rfc/rfc6455#section-5.2."""
     size = len(text)
     if size < 126:
         return b"\x81%c%b" % (size, text)

@@ -14,10 +14,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from api.access import tenant_of
 from api.live.connections import Connections
-from api.live.protocol import wire_of
+from api.live.protocol import text_frame, wire_of
 from api.services import ApiServices
 from api.sessions.routes import read_session
-from scrapewatch.live import Message
+from scrapewatch.live import Message, Slice
 from scrapewatch.problems import NotFound, ScrapewatchError
 from scrapewatch.time import now_ns, to_rfc3339
 
@@ -49,10 +49,10 @@ class Line:
         """Whether :meth:`write` may be called now."""
         return self._wire is not None and self._wire.ready
 
-    def write(self, text: bytes) -> None:
-        """Send ``text`` (UTF-8) at once, where the line is ready."""
+    def write(self, frame: bytes) -> None:
+        """Send a frame (:func:`~api.live.protocol.text_frame`) at once, where the line is ready."""
         if self._wire is not None:
-            self._wire.write_text(text)
+            self._wire.write_frame(frame)
 
     async def send(self, text: bytes) -> None:
         """Send ``text`` (UTF-8).
@@ -163,7 +163,6 @@ def build_router(services: ApiServices) -> APIRouter:
         async def messages(line: Line) -> AsyncGenerator[bytes]:
             # Subscribed before it is read: what happens meanwhile may come twice, but is not missed.
             subscription = hub.subscribe(tenant, session_id)
-            head = b'{"type":"events","session_id":%b,"events":[' % orjson.dumps(session_id)
             clock = asyncio.get_running_loop().time
             told, share, due = 0, 0.0, 0.0
 
@@ -174,16 +173,20 @@ def build_router(services: ApiServices) -> APIRouter:
                 events = b",".join([found.made(_as_json) for found in subscription.take(MOST_EVENTS)])
                 lost, told = subscription.dropped - told, subscription.dropped
                 connections.dropped_messages += lost
-                return b'%b%b],"dropped":%d}' % (head, events, lost)
+                return _message(session_id, events, lost)
 
             def early() -> float:
                 # One message may come before its time: what comes at an even pace is not held up by a little unevenness.
                 return due - share - clock()
 
-            def at_once() -> bool:
-                if not line.ready or early() > 0:
+            def at_once(found: Slice) -> bool:
+                nonlocal share, due
+                now = clock()
+                if now < due - share or subscription.dropped != told or not line.ready:
                     return False
-                line.write(following())
+                share = connections.open / MESSAGES_PER_SECOND
+                due = max(due, now) + share
+                line.write(found.made(_as_frame))
                 return True
 
             try:
@@ -198,6 +201,19 @@ def build_router(services: ApiServices) -> APIRouter:
         await serve(websocket, connections, messages)
 
     return router
+
+
+def _message(session_id: str, events: bytes, lost: int) -> bytes:
+    return b'{"type":"events","session_id":%b,"events":[%b],"dropped":%d}' % (
+        orjson.dumps(session_id),
+        events,
+        lost,
+    )
+
+
+def _as_frame(messages: Sequence[Message]) -> bytes:
+    """The frame of the message that has the events in ``messages``, all of one session: made once for all who take it at once."""
+    return text_frame(_message(messages[0]["session_id"], _as_json(messages), 0))
 
 
 def _as_json(messages: Sequence[Message]) -> bytes:
