@@ -158,7 +158,8 @@ def lay_out_log(folder: Path) -> None:
     with contextlib.suppress(OSError), path.open("r+b") as log:
         missing = LOG_BYTES - log.seek(0, os.SEEK_END)
         if missing > 0:
-            # Zeros are no frames of a log: reading ends before them. Written, since room that is only reserved is noted in the journal, too.
+            # Zeros are no frames of a log: reading ends before them. They are written, because the journal has to note when room that was
+            # only reserved is used.
             log.write(bytes(missing))
             log.flush()
             os.fdatasync(log.fileno())

@@ -67,6 +67,14 @@ class Hub(Protocol):
         ...
 
 
+def weight_of(message: Message) -> int:
+    """What a message takes of a queue: one of long texts takes as much as several."""
+    value = message.get("value")
+    if value and "job" in value:
+        return 1 + len(value["job"].get("description") or "") // _HEAVY
+    return 1
+
+
 class Slice:
     """Consecutive messages, shared by all subscriptions that they reached, as is what is made of them."""
 
@@ -74,11 +82,7 @@ class Slice:
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.messages = messages
-        self.weight = len(messages)
-        for message in messages:
-            value = message.get("value")
-            if value and "job" in value:
-                self.weight += len(value["job"].get("description") or "") // _HEAVY
+        self.weight = sum(map(weight_of, messages))
         self._made: dict[Callable[..., Any], Any] = {}
 
     def made(self, make: Callable[[Sequence[Message]], T]) -> T:
