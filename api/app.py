@@ -58,6 +58,7 @@ def build_router(services: ApiServices) -> APIRouter:
 async def background(services: ApiServices) -> AsyncIterator[None]:
     """Run the checks and the live feed while the block lasts."""
     tasks = [
+        asyncio.create_task(_keep_up("live streams", services.streams.run)),
         asyncio.create_task(_keep_up("live feed", services.feed.run)),
         asyncio.create_task(_keep_up("checks", lambda: _check(services))),
     ]

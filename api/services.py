@@ -22,6 +22,7 @@ from api.health.checks import (
 from api.health.host import HostReader
 from api.live.connections import Connections
 from api.live.feed import LiveFeed
+from api.live.stream import Streams
 from api.patience import Patience
 from api.telemetry import Telemetry
 from records.queries import RecordQueries
@@ -62,6 +63,7 @@ class ApiServices:
     feed: LiveFeed = field(init=False)
     checker: HealthChecker = field(init=False)
     connections: Connections = field(init=False)
+    streams: Streams = field(init=False)
     telemetry: Telemetry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +74,10 @@ class ApiServices:
         }
         self.host = HostReader(self.settings.data_dir)
         self.connections = Connections(self.settings.websocket_max_connections)
-        self.feed = LiveFeed(self.settings, self.hub, self.records, self.series, self.host, self.patience)
+        self.streams = Streams(self.hub, self.connections)
+        self.feed = LiveFeed(
+            self.settings, self.hub, self.records, self.series, self.host, self.patience, self.streams
+        )
         self.checker = HealthChecker(
             self.settings,
             self.series,

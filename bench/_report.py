@@ -225,6 +225,7 @@ def _live_table(rows: Rows) -> str:
             "clients": "{clients:,}",
             "events/s to each": "{events_per_s:g}",
             "p50 / p99 / max ms": "{p50_ms:.1f} / {p99_ms:.1f} / {max_ms:.0f}",
+            "at the socket p50 / p99 ms": "{socket_p50_ms:.1f} / {socket_p99_ms:.1f}",
             "missed": "{missed:,}",
             "connections lost": "{lost_connections}",
             "cores": "{cores:.2f}",

@@ -58,6 +58,8 @@ def measure(clients: int, rate: float, seconds: float) -> dict[str, Any]:
         "p50_ms": heard.p50_ms,
         "p99_ms": heard.p99_ms,
         "max_ms": heard.max_ms,
+        "socket_p50_ms": heard.socket_p50_ms,
+        "socket_p99_ms": heard.socket_p99_ms,
         "ack_p99_ms": outcome.p99_ms,
         "failures": outcome.failures,
         "cores": round(used / (seconds + 1.0), 3),
@@ -83,7 +85,8 @@ def main() -> None:
         row = measure(clients, given.rate, 5.0 if given.quick else given.seconds)
         rows.append(row)
         console.print(
-            f"{clients:,} clients at {given.rate:g} Hz: p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms, max {row['max_ms']} ms, "
+            f"{clients:,} clients at {given.rate:g} Hz: p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms, max {row['max_ms']} ms "
+            f"(at the socket p50 {row['socket_p50_ms']}, p99 {row['socket_p99_ms']}), "
             f"{row['missed']} missed, {row['lost_connections']} lost; {row['cores']:.2f} core (listeners {row['listeners_cores']:.2f})",
             highlight=False,
         )

@@ -26,9 +26,17 @@ import structlog
 
 from collector.decode import Event, pack
 from collector.fold import Request
-from collector.notes import Flushed, Note, write
+from collector.notes import Flushed, Note, Passed, write
 from collector.observed import Timing
-from collector.spool_file import Squeezer, hold, insert, open_for_reading, open_for_writing
+from collector.spool_file import (
+    LOG_BYTES,
+    Squeezer,
+    hold,
+    insert,
+    lay_out_log,
+    open_for_reading,
+    open_for_writing,
+)
 from collector.spool_view import DeadLetter, SpoolStatus, newest_letters, one, status_of
 from scrapewatch.problems import Conflict, SpoolFull
 from scrapewatch.time import DAY
@@ -42,8 +50,11 @@ KEYS_KEPT: Final = 9 * DAY
 _MOST_IN_A_COMMIT = 500
 
 # The log is copied into the database beside the commits, so that no ack waits for it; the commits only do the rest of it.
-_CHECKPOINT_AFTER = 8_000_000
+_CHECKPOINT_AFTER = LOG_BYTES * 3 // 4
 _LONGEST_LOG = 128_000_000
+
+# Pages that a commit writes to the log beside its blobs: counts, the ends of tables, what is freed.
+_PAGES_A_COMMIT = 5
 
 _SPARE = 64_000_000
 _PAGES_GIVEN_BACK = 1_000
@@ -88,6 +99,26 @@ class _Sorted:
     ids: list[tuple[str, str, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Noting:
+    """Writes what forwarding has to note."""
+
+    note: Note
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        write(connection, self.note)
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it writes beside what every commit does."""
+        return len(self.note.batches) + len(self.note.changes) if isinstance(self.note, Flushed) else 0
+
+    @property
+    def may_be_lost(self) -> bool:
+        """Whether a power loss may take it: a sink that passed a flush takes the same flush again, and counts it once all the same."""
+        return isinstance(self.note, Passed) and not self.note.rejected
+
+
 _Job = Callable[[sqlite3.Connection], Any] | Append
 
 
@@ -127,6 +158,7 @@ class Spool:
         except BaseException:
             self._lock_file.close()
             raise
+        lay_out_log(folder)
         self._reader = open_for_reading(folder)
         self._reading = threading.RLock()
         self.id: str = one(self._connection, "SELECT value FROM meta WHERE name = 'id'")
@@ -144,6 +176,7 @@ class Spool:
         self._measure_disk()
         self._squeeze = Squeezer()
         self._logged = 0
+        self._waits = True
         self._copied = False
         self._closed = False
         self._closing = threading.Lock()
@@ -264,18 +297,12 @@ class Spool:
     # --- forwarding
 
     def note(self, note: Note) -> None:
-        """Write what forwarding has to note; returns once it is durable.
+        """Write what forwarding has to note; returns once it is durable, or will be with what is durable next.
 
         Raises:
             SpoolFull: it cannot be written now.
         """
-
-        def job(connection: sqlite3.Connection) -> None:
-            write(connection, note)
-            if isinstance(note, Flushed):
-                self._logged += len(note.batches) + len(note.changes)
-
-        self._submit(job).result()
+        self._submit(_Noting(note)).result()
 
     def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         """The newest dead letters."""
@@ -401,6 +428,8 @@ class Spool:
                 if isinstance(outcome, Kept) and outcome.events
             ]
             requests = _joined(fresh)
+            notes = [job for job, _ in group if isinstance(job, _Noting)]
+            self._wait_for_the_disk(len(notes) < len(group) or not all(note.may_be_lost for note in notes))
             if len(requests) != 1 or found.keys or found.ids or len(appends) < len(group):
                 self._connection.execute("BEGIN IMMEDIATE")
             for job, waiting in group:
@@ -411,6 +440,7 @@ class Spool:
             self._store(self._connection, requests)
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
+            self._logged += _PAGES_A_COMMIT * self._page_size + sum(note.size for note in notes)
             done += [
                 (waiting, outcome) for (_, waiting), outcome in zip(appends, found.outcomes, strict=True)
             ]
@@ -438,6 +468,12 @@ class Spool:
                 self._measure()
 
     # --- the log
+
+    def _wait_for_the_disk(self, wanted: bool) -> None:
+        """Whether the next commit waits until it is on the disk, or is so with the next one that does: it stands before it in the log."""
+        if wanted != self._waits:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
+            self._waits = wanted
 
     def _checkpoint_loop(self) -> None:
         connection = open_for_reading(self.folder)

@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 FORMAT: Final = 2
 """1 kept each request as compressed JSON; such a spool is converted when it is opened."""
 
+LOG_BYTES: Final = 8_000_000
+"""Length to which the log is laid out, and after which it begins anew."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS segments (
@@ -143,6 +146,23 @@ def open_for_writing(folder: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def lay_out_log(folder: Path) -> None:
+    """Give the log of the spool in ``folder``, which is open, all its room on the disk.
+
+    A commit that writes over what is there waits for the disk alone. One that makes the file longer waits for the file system's journal
+    as well, and so for all that other files have in it: several times as long. It can do without where there is no room.
+    """
+    path = folder / "spool.sqlite-wal"
+    with contextlib.suppress(OSError), path.open("r+b") as log:
+        missing = LOG_BYTES - log.seek(0, os.SEEK_END)
+        if missing > 0:
+            # Zeros are no frames of a log: reading ends before them. They are written, because the journal has to note when room that was
+            # only reserved is used.
+            log.write(bytes(missing))
+            log.flush()
+            os.fdatasync(log.fileno())
 
 
 def open_for_reading(folder: Path) -> sqlite3.Connection:

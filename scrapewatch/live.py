@@ -67,6 +67,14 @@ class Hub(Protocol):
         ...
 
 
+def weight_of(message: Message) -> int:
+    """What a message takes of a queue: one of long texts takes as much as several."""
+    value = message.get("value")
+    if value and "job" in value:
+        return 1 + len(value["job"].get("description") or "") // _HEAVY
+    return 1
+
+
 class Slice:
     """Consecutive messages, shared by all subscriptions that they reached, as is what is made of them."""
 
@@ -74,11 +82,7 @@ class Slice:
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.messages = messages
-        self.weight = len(messages)
-        for message in messages:
-            value = message.get("value")
-            if value and "job" in value:
-                self.weight += len(value["job"].get("description") or "") // _HEAVY
+        self.weight = sum(map(weight_of, messages))
         self._made: dict[Callable[..., Any], Any] = {}
 
     def made(self, make: Callable[[Sequence[Message]], T]) -> T:
@@ -94,13 +98,13 @@ class Subscription:
 
     Where the whole process falls behind, messages are dropped before it is known whose they are: every subscription counts those.
 
-    ``at_once`` may be set to what takes the messages then and there, without a task to be woken, and says whether it did; it is only
-    called while the reader waits.
+    ``at_once`` may be set to what takes a slice then and there, without a task to be woken, and says whether it did; it is only called
+    while the reader waits, and so has taken all before.
     """
 
     def __init__(self, limit: int, forget: Callable[[Subscription], None]) -> None:
         self.dropped = 0
-        self.at_once: Callable[[], bool] | None = None
+        self.at_once: Callable[[Slice], bool] | None = None
         self._limit = limit
         self._forget = forget
         self._queue: deque[Slice] = deque()
@@ -109,15 +113,16 @@ class Subscription:
         self._closed = False
 
     def offer(self, found: Slice) -> None:
-        """Queue ``found``, and drop the oldest where the queue is too long."""
+        """Hand ``found`` on or queue it, and drop the oldest where the queue is too long."""
+        if self._waiter is not None and self.at_once is not None and self.at_once(found):
+            return
         self._queue.append(found)
         self._weight += found.weight
         while self._weight > self._limit and len(self._queue) > 1:
             self._drop(len(self._queue[0].messages))
         if self._weight > self._limit and len(found.messages) > self._limit:
             self._drop(len(found.messages) - self._limit)
-        if self._waiter is not None and not (self.at_once is not None and self.at_once()):
-            self._wake()
+        self._wake()
 
     def _drop(self, count: int) -> None:
         self.dropped += count

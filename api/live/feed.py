@@ -16,12 +16,13 @@ from api.health.checks import HealthChecker
 from api.health.host import HostReader
 from api.live import summary
 from api.live.activity import SPAN, STEP, Activity, Counts
+from api.live.stream import Streams
 from api.patience import Patience
 from api.sessions.models import Session
 from records.queries import RecordQueries
 from scrapewatch.answers import ask
 from scrapewatch.events import OWN
-from scrapewatch.live import Hub, MemoryHub, Message, Subscription
+from scrapewatch.live import Hub, Message, Subscription
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore, TimeRange
 from scrapewatch.problems import ScrapewatchError
 from scrapewatch.settings import Settings
@@ -58,6 +59,7 @@ class LiveFeed:
         series: SeriesStore,
         host: HostReader,
         patience: Mapping[str, Patience],
+        streams: Streams,
     ) -> None:
         self.activities: dict[str, Activity] = {DEFAULT_TENANT: Activity()}
         self.checker: HealthChecker | None = None
@@ -68,8 +70,7 @@ class LiveFeed:
         self._series = series
         self._host = host
         self._patience = patience
-        self._out = MemoryHub()
-        self._listeners: Counter[str] = Counter()
+        self._streams = streams
         self._pending: dict[str, _Pending] = {}
         self._latest: dict[str, tuple[int, bytes]] = {}
         self._making = asyncio.Lock()
@@ -90,19 +91,6 @@ class LiveFeed:
                 group.create_task(self._tell_system())
         finally:
             listening.close()
-
-    def connect(self, tenant: str) -> Subscription:
-        """The messages for one listener, as ``{"text": bytes of JSON}``; :meth:`disconnect` it when done."""
-        self._listeners[tenant] += 1
-        return self._out.subscribe(tenant, limit=64)
-
-    def disconnect(self, tenant: str, subscription: Subscription) -> None:
-        """Forget a listener."""
-        subscription.close()
-        self._listeners[tenant] -= 1
-        if not self._listeners[tenant]:
-            del self._listeners[tenant]
-            self._pending.pop(tenant, None)
 
     async def system_message(self, tenant: str) -> bytes:
         """The message ``system`` as JSON, not older than :data:`FRESH`."""
@@ -158,7 +146,7 @@ class LiveFeed:
                 for found in slices:
                     for tenant, messages in _by_tenant(found.messages):
                         self.activity(tenant).see(messages, now_ns())
-                        if tenant in self._listeners:
+                        if self._streams.of(tenant).wanted("summary"):
                             self._note(tenant, messages)
                 await asyncio.sleep(0)
             await asyncio.sleep(COUNT_EVERY)
@@ -178,27 +166,27 @@ class LiveFeed:
                     noted.counts.pop(metric, None)
                 if not noted.counts:
                     continue
-                text = orjson.dumps(
-                    {
-                        "type": "events",
-                        "time": to_rfc3339(now_ns()),
-                        "counts": noted.counts,
-                        "recent": [_in_short(message) for message in noted.recent],
-                    }
-                )
-                self._out.publish([{"tenant": tenant, "text": text}])
+                summary = {
+                    "type": "events",
+                    "time": to_rfc3339(now_ns()),
+                    "counts": dict(noted.counts),
+                    "recent": [_in_short(message) for message in noted.recent],
+                }
+                self._streams.of(tenant).add([{"tenant": tenant, "metric": "summary", "value": summary}])
 
     async def _tell_system(self) -> None:
         while True:
             await asyncio.sleep(self._settings.real_time_update_interval)
-            for tenant in list(self._listeners):
+            for tenant, stream in self._streams.items():
+                if not stream.wanted("system"):
+                    continue
                 try:
                     text = await self.system_message(tenant)
                 except Exception:
                     # One bad round must not end the live page for good.
                     _log.error("the system message failed", exc_info=True)
                     continue
-                self._out.publish([{"tenant": tenant, "text": text}])
+                stream.tell_system(text)
 
     async def _seed(self, now: int) -> None:
         """Take what the store knows of the last minutes, so that a restart leaves no hole in the picture."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from asyncio.transports import BaseTransport
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final, cast
 
 from starlette.websockets import WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
 
 LINGER_SECONDS = 2.0
@@ -35,6 +36,8 @@ class DroppingProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self.ping_interval = PING_SECONDS
         self.ping_timeout = PONG_SECONDS
+        self.unready: Callable[[], None] | None = None
+        """Called once when what is written is taken no more, for now or for good."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Bound what the system buffers for this client, which else may grow to megabytes."""
@@ -49,6 +52,31 @@ class DroppingProtocol(WebSocketsSansIOProtocol):
         if "scope" in self.__dict__:  # not where the handshake failed
             extensions = cast(MutableMapping[str, Any], self.scope["extensions"])
             extensions[_EXTENSION] = {"protocol": self}
+
+    def pause_writing(self) -> None:
+        """Tell that the client is behind."""
+        super().pause_writing()
+        self._tell_unready()
+
+    def shutdown(self) -> None:
+        """Tell that nothing may follow."""
+        self._tell_unready()
+        super().shutdown()
+
+    def handle_close(self, event: Frame) -> None:
+        """Tell that nothing may follow."""
+        self._tell_unready()
+        super().handle_close(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that nobody is there any more."""
+        self._tell_unready()
+        super().connection_lost(exc)
+
+    def _tell_unready(self) -> None:
+        unready, self.unready = self.unready, None
+        if unready is not None:
+            unready()
 
     async def run_asgi(self) -> None:
         """Run the application, and drop what remains of the connection a while after it ended."""
@@ -88,7 +116,7 @@ class DroppingProtocol(WebSocketsSansIOProtocol):
         """
         if self.disconnected or self.close_sent or self.transport.is_closing():
             raise WebSocketDisconnect(1006)
-        self.transport.write(_text_frame(text))
+        self.transport.write(text_frame(text))
 
 
 def wire_of(scope: MutableMapping[str, Any]) -> DroppingProtocol | None:
@@ -97,8 +125,8 @@ def wire_of(scope: MutableMapping[str, Any]) -> DroppingProtocol | None:
     return None if extension is None else extension["protocol"]
 
 
-def _text_frame(text: bytes) -> bytes:
-    """One unmasked, final and uncompressed frame: https://www.rfc-editor.org/rfc/rfc6455#section-5.2."""
+def text_frame(text: bytes) -> bytes:
+    """``text`` (UTF-8) as one unmasked, final and uncompressed frame: https://www.rfc-editor.org/rfc/rfc6455#section-5.2."""
     size = len(text)
     if size < 126:
         return b"\x81%c%b" % (size, text)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any, Final
 
 import anyio
@@ -15,9 +15,9 @@ from starlette.websockets import WebSocketDisconnect
 from api.access import tenant_of
 from api.live.connections import Connections
 from api.live.protocol import wire_of
+from api.live.stream import Filter, Interest, Reader
 from api.services import ApiServices
 from api.sessions.routes import read_session
-from scrapewatch.live import Message
 from scrapewatch.problems import NotFound, ScrapewatchError
 from scrapewatch.time import now_ns, to_rfc3339
 
@@ -25,10 +25,9 @@ SEND_SECONDS = 5.0
 """A client that takes nothing for so long is dropped."""
 FULL = 1013
 """Close code "try again later": https://www.iana.org/assignments/websocket/websocket.xhtml"""
-MOST_EVENTS: Final = 500
-"""Events in a message."""
-MESSAGES_PER_SECOND: Final = 12_500
-"""To all clients together: each waits its share between two messages, and gets more events in the next."""
+GAP: Final = b'{"type":"gap"}'
+"""What came right after the number that was asked for is not there any more."""
+SYSTEM: Final = Interest(frozenset({"system", "summary"}))
 _PONG: Final = b'{"type":"pong"}'
 
 
@@ -44,15 +43,13 @@ class Line:
         self._wire = wire_of(websocket.scope)
         self._sending = asyncio.Lock()
 
-    @property
-    def ready(self) -> bool:
-        """Whether :meth:`write` may be called now."""
-        return self._wire is not None and self._wire.ready
-
-    def write(self, text: bytes) -> None:
-        """Send ``text`` (UTF-8) at once, where the line is ready."""
-        if self._wire is not None:
-            self._wire.write_text(text)
+    def step_in(self, reader: Reader) -> bool:
+        """Let ``reader`` be told without a task of its own, as long as the client takes it; False where that cannot be now."""
+        wire = self._wire
+        if wire is None or not wire.ready or not reader.step_in(wire.transport.write):
+            return False
+        wire.unready = reader.step_out
+        return True
 
     async def send(self, text: bytes) -> None:
         """Send ``text`` (UTF-8).
@@ -100,20 +97,27 @@ def _is_ping(text: str | None) -> bool:
 
 
 async def serve(
-    websocket: WebSocket, connections: Connections, messages: Callable[[Line], AsyncGenerator[bytes]]
+    websocket: WebSocket, connections: Connections, reader: Reader, first: Callable[[], Awaitable[bytes]]
 ) -> None:
-    """Accept ``websocket`` and send ``messages`` until either side ends."""
+    """Accept ``websocket``, send what ``first`` makes and then what ``reader`` gets, until either side ends."""
     await websocket.accept()
-    with connections.one_more() as room:
+    with connections.one_more() as room, closing(reader):
         if not room:
             await websocket.close(FULL, "as many WebSockets are open as may be")
             return
         line = Line(websocket)
 
         async def write() -> None:
-            async with aclosing(messages(line)) as texts:
-                async for text in texts:
+            await line.send(await first())
+            if reader.gap:
+                await line.send(GAP)
+            while True:
+                texts = reader.take()
+                for text in texts:
                     await line.send(text)
+                if not texts:
+                    line.step_in(reader)
+                    await reader.news()
 
         async with anyio.create_task_group() as group:
 
@@ -133,81 +137,23 @@ async def serve(
 def build_router(services: ApiServices) -> APIRouter:
     """The routes of the WebSockets."""
     router = APIRouter()
-    connections, feed, hub = services.connections, services.feed, services.hub
+    connections, streams, feed = services.connections, services.streams, services.feed
 
     @router.websocket("/ws/system")
     async def system(websocket: WebSocket) -> None:
         tenant = tenant_of(websocket)
-
-        async def messages(line: Line) -> AsyncGenerator[bytes]:
-            subscription = feed.connect(tenant)
-            told = 0
-            try:
-                yield await feed.system_message(tenant)
-                while batch := await subscription.next_batch():
-                    for message in batch:
-                        yield message["text"]
-                    if subscription.dropped > told:
-                        lost, told = subscription.dropped - told, subscription.dropped
-                        connections.dropped_messages += lost
-                        yield orjson.dumps({"type": "dropped", "messages": lost})
-            finally:
-                feed.disconnect(tenant, subscription)
-
-        await serve(websocket, connections, messages)
+        reader = streams.of(tenant).reader(SYSTEM, websocket.query_params.get("after"))
+        await serve(websocket, connections, reader, lambda: feed.system_message(tenant))
 
     @router.websocket("/ws/sessions/{session_id}")
     async def session(websocket: WebSocket, session_id: str) -> None:
         tenant = tenant_of(websocket)
-
-        async def messages(line: Line) -> AsyncGenerator[bytes]:
-            # Subscribed before it is read: what happens meanwhile may come twice, but is not missed.
-            subscription = hub.subscribe(tenant, session_id)
-            head = b'{"type":"events","session_id":%b,"events":[' % orjson.dumps(session_id)
-            clock = asyncio.get_running_loop().time
-            told, share, due = 0, 0.0, 0.0
-
-            def following() -> bytes:
-                nonlocal told, share, due
-                share = connections.open / MESSAGES_PER_SECOND
-                due = max(due, clock()) + share
-                events = b",".join([found.made(_as_json) for found in subscription.take(MOST_EVENTS)])
-                lost, told = subscription.dropped - told, subscription.dropped
-                connections.dropped_messages += lost
-                return b'%b%b],"dropped":%d}' % (head, events, lost)
-
-            def early() -> float:
-                # One message may come before its time: what comes at an even pace is not held up by a little unevenness.
-                return due - share - clock()
-
-            def at_once() -> bool:
-                if not line.ready or early() > 0:
-                    return False
-                line.write(following())
-                return True
-
-            try:
-                yield await _snapshot(services, tenant, session_id)
-                subscription.at_once = at_once
-                while await subscription.wait():
-                    await asyncio.sleep(max(early(), 0))
-                    yield following()
-            finally:
-                subscription.close()
-
-        await serve(websocket, connections, messages)
+        interest = Interest(frozenset({"events"}), frozenset({Filter(session_id=session_id)}))
+        # Before the session is read: what happens meanwhile may come twice, but is not missed.
+        reader = streams.of(tenant).reader(interest, websocket.query_params.get("after"))
+        await serve(websocket, connections, reader, lambda: _snapshot(services, tenant, session_id))
 
     return router
-
-
-def _as_json(messages: Sequence[Message]) -> bytes:
-    """The events in ``messages`` as JSON, with commas between."""
-    return orjson.dumps(
-        [
-            {"metric": message["metric"], "value": message["value"], "time": to_rfc3339(message["time"])}
-            for message in messages
-        ]
-    )[1:-1]
 
 
 async def _snapshot(services: ApiServices, tenant: str, session_id: str) -> bytes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from collector.fold import fold
 from collector.spool import KEYS_KEPT, Kept, Spool
+from collector.spool_file import LOG_BYTES
 from scrapewatch.measurements import Tier
 from scrapewatch.ports import Rejected
 from scrapewatch.problems import ConfigurationError, Conflict, SpoolFull
@@ -89,6 +91,31 @@ os.kill(os.getpid(), 9)
         assert append(spool, jobs(1), key="k").duplicates == 1
     finally:
         spool.close()
+
+
+def test_commits_write_over_a_log_that_was_laid_out_and_never_make_it_longer(spool: Spool) -> None:
+    log = spool.folder / "spool.sqlite-wal"
+    size = log.stat().st_size
+    assert size >= LOG_BYTES
+    text = os.urandom(15_000).hex()
+    for n in range(LOG_BYTES // 15_000):
+        job = {"description": f"{n} {text}"}
+        append(spool, [event("job_scraped", {"site": "a", "job": job})])
+    assert log.stat().st_size < size * 1.2, "it began anew before it was full"
+    check_invariant(spool)
+
+
+def test_what_was_appended_is_read_up_to_the_room_that_is_left_in_the_log(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    append(spool, jobs(3))
+    shutil.copytree(spool.folder, tmp_path / "copy")
+    spool.close()
+    again = Spool(tmp_path / "copy")
+    try:
+        assert again.status().accepted == 3
+        assert append(again, jobs(1)).accepted == 1
+    finally:
+        again.close()
 
 
 def test_a_request_with_a_known_key_is_a_duplicate_even_after_a_restart(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any, overload
 
 import pytest
 
-from scrapewatch.live import MOST_PENDING, SLICE, MemoryHub, Message, Subscription
+from scrapewatch.live import MOST_PENDING, SLICE, MemoryHub, Message, Slice, Subscription
 
 
 def message(n: int, session_id: str | None = "s", tenant: str = "default", **value: Any) -> Message:
@@ -334,9 +334,9 @@ def test_a_reader_may_take_messages_at_once_while_it_waits() -> None:
         taken: list[Any] = []
         willing = True
 
-        def at_once() -> bool:
+        def at_once(found: Slice) -> bool:
             if willing:
-                taken.extend(n for found in subscription.take() for n in numbers(found.messages))
+                taken.extend(numbers(found.messages))
             return willing
 
         subscription.at_once = at_once

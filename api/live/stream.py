@@ -1,0 +1,453 @@
+"""What is told to those who listen: one stream a tenant, whose messages are numbered and of which the newest are kept.
+
+Readers that want the same are a :class:`Party`: what they get is found and encoded once. A reader that takes what it gets is *in step*:
+the same bytes are written to all of these in one loop, without a task of theirs. One that does not take it falls out of step, reads
+from what the stream keeps at its own pace and in larger pieces, and comes back into step once it has caught up. So there is no
+queue for each reader: what all of them may still want is kept once, and who is too slow for that is told how much it lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+import orjson
+
+from api.live.connections import Connections
+from api.live.protocol import text_frame
+from scrapewatch.events import OWN
+from scrapewatch.live import Hub, Message, Slice, weight_of
+from scrapewatch.time import to_rfc3339
+
+KEPT: Final = 5_000
+"""Messages that a stream keeps for those who lag or come back, long postings counting as several."""
+
+MOST_EVENTS: Final = 500
+"""Events in a message."""
+
+MOST_HELD: Final = 2_000
+"""Events that wait for their turn to be told to those in step; of more the oldest are dropped."""
+
+MESSAGES_PER_SECOND: Final = 12_500
+"""To all readers together: a party waits its share between two messages, and gets more events in the next."""
+
+Numbered = tuple[int, Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events are wanted: those of a session, of a site, of a metric; None: of any."""
+
+    session_id: str | None = None
+    site: str | None = None
+    metric: str | None = None
+
+    def takes(self, message: Message) -> bool:
+        """Whether ``message`` is wanted."""
+        metric = message["metric"]
+        return (
+            (self.session_id is None or message.get("session_id") == self.session_id)
+            and (metric not in OWN if self.metric is None else metric == self.metric)
+            and (self.site is None or message["value"].get("site") == self.site)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What a reader wants: ``channels``, and of ``events`` those that any of ``filters`` takes."""
+
+    channels: frozenset[str]
+    filters: frozenset[Filter] = frozenset({Filter()})
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that all it wants is of; None where it wants more."""
+        if self.channels == {"events"} and len(self.filters) == 1:
+            return next(iter(self.filters)).session_id
+        return None
+
+    def takes(self, message: Message) -> bool:
+        """Whether ``message`` is wanted."""
+        channel = channel_of(message)
+        if channel not in self.channels:
+            return False
+        return channel != "events" or any(wanted.takes(message) for wanted in self.filters)
+
+
+_CHANNELS: Final = {"alert": "alerts", "session": "sessions", "summary": "summary"}
+
+
+def channel_of(message: Message) -> str:
+    """The channel that carries ``message``: what is no event is of a metric that no event has."""
+    return _CHANNELS.get(message["metric"], "events")
+
+
+class Reader:
+    """One who listens; :meth:`Stream.reader` makes it, and it is to be closed. Times and tasks are its own: it is told, or woken.
+
+    ``gap`` says that what came right after the number it asked for is not kept any more.
+    """
+
+    def __init__(self, party: Party, following: int, *, gap: bool = False) -> None:
+        self.gap = gap
+        self._party = party
+        # What the party holds comes to it, too, even if it knows some of it.
+        self._following = min(following, party.told)
+        self._counted = party.counted - len(party.wanted(self._following))
+        self._system = party.stream.system
+        self._news = asyncio.Event()
+
+    def take(self) -> list[bytes]:
+        """The texts that it has not got yet, of up to :data:`MOST_EVENTS` events; none when it has got all."""
+        party = self._party
+        texts: list[bytes] = []
+        if self._following < party.told:
+            texts, self._following, self._counted = party.read(self._following, self._counted)
+        if party.wants_system and self._system is not party.stream.system:
+            self._system = party.stream.system
+            texts = [*texts, self._system]
+        return texts
+
+    async def news(self) -> None:
+        """Wait until there may be something to take, or it fell out of step."""
+        await self._news.wait()
+        self._news.clear()
+
+    def step_in(self, write: Callable[[bytes], object]) -> bool:
+        """Be told by ``write``, which sends a frame, from now on; False where there is something to take before."""
+        if self._following < self._party.told:
+            return False
+        self._news.clear()
+        self._party.in_step[self] = write
+        return True
+
+    def step_out(self) -> None:
+        """Be told no more: ``write`` takes no more for now. What it was given counts as got."""
+        party = self._party
+        if party.in_step.pop(self, None) is not None:
+            self._following, self._counted = party.told, party.counted
+            self._system = party.stream.system
+        self._news.set()
+
+    def wake(self) -> None:
+        """There may be something to take."""
+        self._news.set()
+
+    def close(self) -> None:
+        """Be told no more for good."""
+        self._party.in_step.pop(self, None)
+        self._party.leave(self)
+
+
+class Party:
+    """All readers of a stream who want the same.
+
+    They were told all that they want up to the number ``told`` (exclusive): ``counted`` messages of the ``_count`` that there were.
+    """
+
+    def __init__(self, stream: Stream, interest: Interest) -> None:
+        self.stream = stream
+        self.interest = interest
+        self.wants_system = "system" in interest.channels
+        self.told = stream.following
+        self.counted = 0
+        self.readers: set[Reader] = set()
+        self.in_step: dict[Reader, Callable[[bytes], object]] = {}
+        self._count = 0
+        self._held: list[Numbered] = []
+        self._lost = 0
+        self._due = self._share = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._read: tuple[tuple[int, int, int], tuple[list[bytes], int, int]] | None = None
+
+    def wanted(self, following: int) -> list[Numbered]:
+        """What its readers want of what the stream keeps from the number ``following`` on and they were told."""
+        takes = self.interest.takes
+        return [numbered for numbered in self.stream.between(following, self.told) if takes(numbered[1])]
+
+    def offer(self, found: Sequence[Numbered]) -> None:
+        """Tell ``found``, now or with what follows soon."""
+        self._count += len(found)
+        self._held += found
+        excess = len(self._held) - MOST_HELD
+        if excess > 0:
+            self._lost += excess
+            del self._held[:excess]
+        self._go_on()
+
+    def lose(self, count: int) -> None:
+        """Up to ``count`` messages that were wanted never came to the stream."""
+        self._count += count
+        self._lost += count
+
+    def read(self, following: int, counted: int) -> tuple[list[bytes], int, int]:
+        """The texts from the number ``following`` on for one who has got ``counted`` messages before, and both as they are then."""
+        missing = self.counted - counted
+        key = (following, self.told, missing)
+        if self._read is None or self._read[0] != key:
+            found = self.wanted(following)
+            lost = missing - len(found)
+            now, later = found[:MOST_EVENTS], found[MOST_EVENTS:]
+            until = later[0][0] if later else self.told
+            self._read = key, (self._texts(now, lost), until, missing - len(later))
+            self.stream.count_lost(lost)
+        texts, until, got = self._read[1]
+        return texts, until, counted + got
+
+    def tell_system(self, text: bytes) -> None:
+        """Tell what stands for itself, and takes the place of what was told before."""
+        self._write(text)
+        self._wake()
+
+    def leave(self, reader: Reader) -> None:
+        """Forget ``reader``, and end with the last."""
+        self.readers.discard(reader)
+        if not self.readers:
+            if self._timer is not None:
+                self._timer.cancel()
+            self.stream.forget(self)
+
+    def _go_on(self) -> None:
+        if self._timer is not None or not self._held:
+            return
+        loop = asyncio.get_running_loop()
+        # One message may come before its time: what comes at an even pace is not held up by a little unevenness.
+        early = self._due - self._share - loop.time()
+        if early > 0:
+            self._timer = loop.call_later(early, self._send_later)
+        else:
+            self._send()
+
+    def _send_later(self) -> None:
+        self._timer = None
+        self._send()
+
+    def _send(self) -> None:
+        self._share = self.stream.share()
+        self._due = max(self._due, asyncio.get_running_loop().time()) + self._share
+        found, self._held = self._held[:MOST_EVENTS], self._held[MOST_EVENTS:]
+        lost, self._lost = self._lost, 0
+        # Before it is written: who falls out of step by it has it on the way.
+        self.told = self._held[0][0] if self._held else self.stream.following
+        self.counted = self._count - len(self._held)
+        if self.in_step:
+            self.stream.count_lost(lost * len(self.in_step))
+            for text in self._texts(found, lost):
+                self._write(text)
+        self._wake()
+        self._go_on()
+
+    def _write(self, text: bytes) -> None:
+        frame = text_frame(text)
+        for reader, write in list(self.in_step.items()):
+            try:
+                write(frame)
+            except (RuntimeError, OSError):  # it is gone, as its own task is about to learn
+                reader.step_out()
+
+    def _wake(self) -> None:
+        if len(self.in_step) < len(self.readers):
+            for reader in self.readers:
+                if reader not in self.in_step:
+                    reader.wake()
+
+    def _texts(self, found: Sequence[Numbered], lost: int) -> list[bytes]:
+        """``found`` as texts, one for neighbours of a channel, with the number of the last of them."""
+        texts: list[bytes] = []
+        for channel, group in groupby(found, lambda numbered: channel_of(numbered[1])):
+            numbered = list(group)
+            number = self.stream.name_of(numbered[-1][0])
+            messages = [message for _, message in numbered]
+            if channel == "summary":
+                texts += [orjson.dumps(message["value"]) for message in messages]
+            elif channel == "events":
+                texts.append(self._events(messages, number, lost))
+                lost = 0
+            else:
+                told = [message["value"] for message in messages]
+                texts.append(orjson.dumps({"type": channel, "id": number, channel: told}))
+        if lost:
+            texts.append(orjson.dumps({"type": "dropped", "messages": lost}))
+        return texts
+
+    def _events(self, messages: Sequence[Message], number: str, lost: int) -> bytes:
+        session_id = self.interest.session_id
+        told: dict[str, Any] = {"type": "events", "id": number}
+        if session_id is not None:
+            told["session_id"] = session_id
+        told["events"] = [_as_json(message, named=session_id is None) for message in messages]
+        told["dropped"] = lost
+        return orjson.dumps(told)
+
+
+def _as_json(message: Message, *, named: bool) -> dict[str, Any]:
+    """An event as it is told, ``named`` with its session."""
+    told = {"metric": message["metric"], "value": message["value"], "time": to_rfc3339(message["time"])}
+    if named:
+        told["session_id"] = message.get("session_id")
+    return told
+
+
+class Stream:
+    """The messages of a tenant, numbered from 0 in each process. Belongs to the event loop's thread.
+
+    ``system`` is the latest message that stands for itself.
+    """
+
+    def __init__(self, epoch: str, connections: Connections) -> None:
+        self.system: bytes = b""
+        self._epoch = epoch
+        self._connections = connections
+        self._kept: list[Message] = []
+        self._first = 0
+        self._weight = 0
+        self._parties: dict[Interest, Party] = {}
+        self._sessions: dict[str, Party] = {}
+        self._others: list[Party] = []
+
+    @property
+    def following(self) -> int:
+        """The number of the next message."""
+        return self._first + len(self._kept)
+
+    def add(self, messages: Sequence[Message]) -> None:
+        """Keep ``messages`` and tell them."""
+        start = self.following
+        self._kept += messages
+        self._weight += sum(map(weight_of, messages))
+        if self._weight > 2 * KEPT:  # not each time: what is left is moved
+            self._forget_oldest()
+        for party in self._others:
+            takes = party.interest.takes
+            if found := [numbered for numbered in enumerate(messages, start) if takes(numbered[1])]:
+                party.offer(found)
+        if self._sessions:
+            sessions: dict[str, list[Numbered]] = {}
+            for numbered in enumerate(messages, start):
+                session_id = numbered[1].get("session_id")
+                if session_id in self._sessions:
+                    sessions.setdefault(session_id, []).append(numbered)
+            for session_id, found in sessions.items():
+                party = self._sessions[session_id]
+                if found := [numbered for numbered in found if party.interest.takes(numbered[1])]:
+                    party.offer(found)
+
+    def tell_system(self, text: bytes) -> None:
+        """Tell what stands for itself, and takes the place of what was told before."""
+        self.system = text
+        for party in list(self._others):
+            if party.wants_system:
+                party.tell_system(text)
+
+    def lose(self, count: int) -> None:
+        """``count`` messages, nobody knows whose, never came here."""
+        for party in self._parties.values():
+            party.lose(count)
+
+    def reader(self, interest: Interest, after: str | None = None) -> Reader:
+        """A new reader, of what comes now or of what came after the number ``after`` that it was told last."""
+        following, gap = self.following, False
+        if after is not None:
+            epoch, _, number = after.rpartition("-")
+            asked = int(number) + 1 if number.isdecimal() and len(number) < 19 else -1
+            gap = epoch != self._epoch or not self._first <= asked <= following
+            following = following if gap else asked
+        party = self._parties.get(interest)
+        if party is None:
+            party = self._parties[interest] = Party(self, interest)
+            if interest.session_id is not None and interest.session_id not in self._sessions:
+                self._sessions[interest.session_id] = party
+            else:
+                self._others.append(party)
+        reader = Reader(party, following, gap=gap)
+        party.readers.add(reader)
+        return reader
+
+    def forget(self, party: Party) -> None:
+        """Tell ``party`` no more: nobody is left of it."""
+        self._parties.pop(party.interest, None)
+        if party in self._others:
+            self._others.remove(party)
+        else:
+            self._sessions.pop(party.interest.session_id or "", None)
+
+    def between(self, start: int, stop: int) -> Iterable[Numbered]:
+        """What is kept from the number ``start`` (inclusive) to ``stop`` (exclusive)."""
+        start = max(start, self._first)
+        return enumerate(self._kept[start - self._first : max(stop - self._first, 0)], start)
+
+    def wanted(self, channel: str) -> bool:
+        """Whether anybody listens to ``channel``."""
+        return any(channel in interest.channels for interest in self._parties)
+
+    def name_of(self, number: int) -> str:
+        """The number as it is told; a number of another process is never taken for one of this."""
+        return f"{self._epoch}-{number}"
+
+    def share(self) -> float:
+        """Seconds that a party waits between two messages."""
+        return self._connections.open / MESSAGES_PER_SECOND
+
+    def count_lost(self, count: int) -> None:
+        """Count messages that readers lost."""
+        self._connections.dropped_messages += count
+
+    def _forget_oldest(self) -> None:
+        gone = 0
+        while self._weight > KEPT and gone < len(self._kept):
+            self._weight -= weight_of(self._kept[gone])
+            gone += 1
+        del self._kept[:gone]
+        self._first += gone
+
+
+class Streams:
+    """The streams of all tenants, fed by ``hub``."""
+
+    def __init__(self, hub: Hub, connections: Connections) -> None:
+        self._hub = hub
+        self._connections = connections
+        self._epoch = secrets.token_hex(4)
+        self._streams: dict[str, Stream] = {}
+
+    def of(self, tenant: str) -> Stream:
+        """The stream of ``tenant``."""
+        stream = self._streams.get(tenant)
+        if stream is None:
+            stream = self._streams[tenant] = Stream(self._epoch, self._connections)
+        return stream
+
+    def items(self) -> list[tuple[str, Stream]]:
+        """The tenants that have a stream, with it."""
+        return list(self._streams.items())
+
+    async def run(self) -> None:
+        """Tell what the hub publishes until cancelled."""
+        subscription = self._hub.subscribe(limit=20_000)
+        lost = 0
+
+        def take(found: Slice) -> bool:
+            nonlocal lost
+            if subscription.dropped != lost:
+                for stream in self._streams.values():
+                    stream.lose(subscription.dropped - lost)
+                lost = subscription.dropped
+            messages = found.messages
+            tenants = {message["tenant"] for message in messages}
+            for tenant in tenants:
+                own = [message for message in messages if message["tenant"] == tenant]
+                self.of(tenant).add(own if len(tenants) > 1 else messages)
+            return True
+
+        subscription.at_once = take
+        try:
+            while await subscription.wait():
+                for found in subscription.take(1_000):
+                    take(found)
+                await asyncio.sleep(0)
+        finally:
+            subscription.close()
