@@ -7,7 +7,7 @@ Grammar and escapes: https://docs.influxdata.com/influxdb/v2/reference/syntax/li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -73,8 +73,6 @@ def encode(point: Point) -> str:
 HEADS_KEPT = 32_768
 """Heads that an encoder remembers: a flush of 1,000 sessions has some 10,000 series a measurement, and the next flush the same."""
 
-_TEMPLATES_KEPT = 1_024
-
 
 class Encoder:
     """Writes the lines of one measurement in one tier, with names and types as the registry has them. Made by :func:`encoder`.
@@ -117,8 +115,16 @@ class Encoder:
                 head += key + value
         return head
 
-    def line(self, head: str, fields: Mapping[str, int | float], time: int) -> str:
+    def line(
+        self,
+        head: str,
+        fields: Mapping[str, int | float],
+        time: int,
+        more: Iterable[tuple[str, int | float]] = (),
+    ) -> str:
         """The line of ``fields`` (at least one, in their order) at ``time`` (ns) behind a ``head``, without its line break.
+
+        ``more`` are further fields, such as a histogram's, of which any may be missing: too many sets of them to remember each.
 
         Raises:
             KeyError: the measurement has no such field in this tier.
@@ -126,12 +132,11 @@ class Encoder:
         """
         names = tuple(fields)
         template = self._templates.get(names)
-        if template is None:
-            template = f"%s {','.join([self._formats[name] for name in names])} %d"
-            # Sets of fields are few but for the histograms', of which there may be as many as points.
-            if len(self._templates) < _TEMPLATES_KEPT:
-                self._templates[names] = template
-        return template % (head, *fields.values(), time)
+        if template is None:  # sets of fields are few
+            template = self._templates[names] = f"%s {','.join([self._formats[name] for name in names])}%s %d"
+        formats = self._formats
+        rest = "".join(["," + formats[name] % value for name, value in more]) if more else ""
+        return template % (head, *fields.values(), rest, time)
 
 
 @cache
