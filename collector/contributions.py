@@ -239,32 +239,24 @@ class Share:
         """Add what ``found`` counted to the rows of its session and site execution."""
         session = self._session(session_id, found.first, found.last, found.events, running=True)
         execution = self._execution(session, session_id, site, number, found.first)
-        of_session: dict[str, float] = session.add  # type: ignore[assignment]
-        of_execution: dict[str, float] = execution.add  # type: ignore[assignment]
-        if found.pages:
-            for column, count in (
-                ("pages_processed", found.pages),
-                ("pages_ok", found.ok),
-                ("pages_blocked", found.blocked),
-            ):
-                if count:
-                    of_session[column] = of_session.get(column, 0) + count
-                    of_execution[column] = of_execution.get(column, 0) + count
+        for add in (session.add, execution.add):
+            _count(add, "pages_processed", found.pages)
+            _count(add, "pages_ok", found.ok)
+            _count(add, "pages_blocked", found.blocked)
         if found.timed:
-            _add(execution, page_load_sum=found.time, page_load_count=found.timed)
+            _count(execution.add, "page_load_sum", found.time)
+            _count(execution.add, "page_load_count", found.timed)
         if found.scraped or found.saved:
-            _add(execution, jobs_scraped=found.scraped)
-            _add(session, jobs_seen=found.scraped, total_jobs_saved=found.saved)
+            _count(execution.add, "jobs_scraped", found.scraped)
+            _count(session.add, "jobs_seen", found.scraped)
+            _count(session.add, "total_jobs_saved", found.saved)
         if found.duplicate or found.dropped or found.invalid:
-            _add(
-                session,
-                duplicates_skipped=found.duplicate,
-                jobs_dropped=found.dropped,
-                jobs_invalid=found.invalid,
-            )
+            _count(session.add, "duplicates_skipped", found.duplicate)
+            _count(session.add, "jobs_dropped", found.dropped)
+            _count(session.add, "jobs_invalid", found.invalid)
         if found.errors:
-            _add(session, errors_seen=found.errors)
-            _add(execution, errors_count=found.errors)
+            _count(session.add, "errors_seen", found.errors)
+            _count(execution.add, "errors_count", found.errors)
 
     def _error_group(self, session_id: str, site: str, kind: str, message: str, tally: Errors) -> None:
         row = self._group.row(
@@ -393,7 +385,8 @@ class Share:
         self, session_id: str, first: int, last: int, events: int = 1, *, running: bool
     ) -> RowChange:
         """The row of a session that had ``events`` from ``first`` to ``last``; ``running``: they show that it runs."""
-        row = self._group.row_at(("scrape_sessions", session_id), {"session_id": session_id})
+        at = ("scrape_sessions", session_id)
+        row = self._group.found_row(at) or self._group.row_at(at, {"session_id": session_id})
         row.add["events"] = row.add.get("events", 0) + events  # type: ignore[index]
         if last > row.most.get("last_event_at", last - 1):
             row.most["last_event_at"] = last  # type: ignore[index]
@@ -788,6 +781,12 @@ _HANDLERS: Final[Mapping[type, Callable[[Share, Event, int], None]]] = {
     for metric, struct in STRUCTS.items()
     if struct not in (_PAGE, _JOB)
 }
+
+
+def _count(add: Mapping[str, float], column: str, number: float) -> None:
+    """Add ``number`` to ``column``."""
+    if number:
+        add[column] = add.get(column, 0) + number  # type: ignore[index]
 
 
 def _add(row: RowChange, **columns: float | None) -> None:

@@ -5,10 +5,14 @@ A point is a tally, too, of all that it stands for: so tallies add up.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from scrapewatch.histogram import FIELDS
 from scrapewatch.line_protocol import Encoder
+
+_COUNTED: Final = ("count", "ok", "blocked")
+_TIMED: Final = ("duration_sum", "duration_count", "duration_max")
+_ALL: Final = (*_COUNTED, *_TIMED, "bytes")
 
 
 class Pages:
@@ -54,16 +58,22 @@ class Pages:
 
     def line(self, encoder: Encoder, head: str, time: int) -> str:
         """Its point as a line that begins with ``head``, at ``time`` (ns)."""
-        fields: dict[str, float] = {"count": self.pages, "ok": self.ok, "blocked": self.blocked}
-        if self.bytes is not None:
-            fields["bytes"] = self.bytes
-        if not self.timed:
-            return encoder.line(head, fields, time)
-        fields["duration_sum"] = self.time
-        fields["duration_count"] = self.timed
-        fields["duration_max"] = self.slowest
-        counts = [(FIELDS[bucket], count) for bucket, count in self.histogram.items()]
-        return encoder.line(head, fields, time, counts)
+        names: tuple[str, ...]
+        values: tuple[float, ...]
+        if self.bytes is not None and self.timed:  # as nearly always
+            names = _ALL
+            values = (self.pages, self.ok, self.blocked, self.time, self.timed, self.slowest, self.bytes)
+        else:
+            names, values = _COUNTED, (self.pages, self.ok, self.blocked)
+            if self.timed:
+                names += _TIMED
+                values += (self.time, self.timed, self.slowest)
+            if self.bytes is not None:
+                names += ("bytes",)
+                values += (self.bytes,)
+        formats = encoder.formats
+        histogram = [formats[FIELDS[bucket]] % count for bucket, count in self.histogram.items()]
+        return encoder.template(names) % (head, *values, "".join(histogram), time)
 
 
 class Jobs:

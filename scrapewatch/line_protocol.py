@@ -7,7 +7,7 @@ Grammar and escapes: https://docs.influxdata.com/influxdb/v2/reference/syntax/li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -81,7 +81,10 @@ class Encoder:
     thread. Values are taken as they are: a whole number in a field of floats stands without a point, and is a float all the same.
     """
 
-    __slots__ = ("_formats", "_measurement", "_tags", "_templates", "head")
+    __slots__ = ("_measurement", "_tags", "_templates", "formats", "head")
+
+    formats: Mapping[str, str]
+    """Field → what ``%`` makes ``,field=value`` of."""
 
     head: Callable[[tuple[str, ...]], str]
     """``head(tag_values)``: what a line of these tags begins with.
@@ -99,8 +102,8 @@ class Encoder:
         names = known.tag_names(tier)
         # As InfluxDB prefers them: sorted by name.
         self._tags = tuple((names.index(name), f",{_escaped(name)}=") for name in sorted(names))
-        self._formats = {
-            field.name: f"{_escaped(field.name)}={'%di' if field.type is int else '%r'}"
+        self.formats = {
+            field.name: f",{_escaped(field.name)}={'%di' if field.type is int else '%r'}"
             for field in fields_in(known, tier)
         }
         self._templates: dict[tuple[str, ...], str] = {}
@@ -115,28 +118,30 @@ class Encoder:
                 head += key + value
         return head
 
-    def line(
-        self,
-        head: str,
-        fields: Mapping[str, int | float],
-        time: int,
-        more: Iterable[tuple[str, int | float]] = (),
-    ) -> str:
-        """The line of ``fields`` (at least one, in their order) at ``time`` (ns) behind a ``head``, without its line break.
+    def template(self, names: tuple[str, ...]) -> str:
+        """What ``%`` makes a line of, without its line break.
 
-        ``more`` are further fields, such as a histogram's, of which any may be missing: too many sets of them to remember each.
+        It takes a ``head``, the values of the fields ``names`` (at least one), further fields as :attr:`formats` write them, and the
+        time in ns. Remembered: sets of fields are few, unless those that vary, such as a histogram's, are left to the further ones.
 
         Raises:
             KeyError: the measurement has no such field in this tier.
 
         """
-        names = tuple(fields)
         template = self._templates.get(names)
-        if template is None:  # sets of fields are few
-            template = self._templates[names] = f"%s {','.join([self._formats[name] for name in names])}%s %d"
-        formats = self._formats
-        rest = "".join(["," + formats[name] % value for name, value in more]) if more else ""
-        return template % (head, *fields.values(), rest, time)
+        if template is None:
+            fields = "".join([self.formats[name] for name in names]).removeprefix(",")
+            template = self._templates[names] = f"%s {fields}%s %d"
+        return template
+
+    def line(self, head: str, fields: Mapping[str, int | float], time: int) -> str:
+        """The line of ``fields`` (at least one, in their order) at ``time`` (ns) behind a ``head``, without its line break.
+
+        Raises:
+            KeyError: the measurement has no such field in this tier.
+
+        """
+        return self.template(tuple(fields)) % (head, *fields.values(), "", time)
 
 
 @cache
