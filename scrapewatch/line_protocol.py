@@ -73,6 +73,8 @@ def encode(point: Point) -> str:
 HEADS_KEPT = 32_768
 """Heads that an encoder remembers: a flush of 1,000 sessions has some 10,000 series a measurement, and the next flush the same."""
 
+_TEMPLATES_KEPT = 1_024
+
 
 class Encoder:
     """Writes the lines of one measurement in one tier, with names and types as the registry has them. Made by :func:`encoder`.
@@ -122,7 +124,7 @@ class Encoder:
         """What ``%`` makes a line of, without its line break.
 
         It takes a ``head``, the values of the fields ``names`` (at least one), further fields as :attr:`formats` write them, and the
-        time in ns. Remembered: sets of fields are few, unless those that vary, such as a histogram's, are left to the further ones.
+        time in ns. Remembered, as long as sets of fields are few: those that vary, such as a histogram's, are better further ones.
 
         Raises:
             KeyError: the measurement has no such field in this tier.
@@ -131,7 +133,9 @@ class Encoder:
         template = self._templates.get(names)
         if template is None:
             fields = "".join([self.formats[name] for name in names]).removeprefix(",")
-            template = self._templates[names] = f"%s {fields}%s %d"
+            template = f"%s {fields}%s %d"
+            if len(self._templates) < _TEMPLATES_KEPT:
+                self._templates[names] = template
         return template
 
     def line(self, head: str, fields: Mapping[str, int | float], time: int) -> str:
