@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collector.decode import METRIC_OF, STRUCTS, Event, time_of
 from collector.fingerprints import error_fingerprint, error_tag, posting_fingerprint
-from collector.tallies import Errors, Jobs, Pages, taken
+from collector.tallies import Attempt, Errors, Jobs, Pages, Tally, taken
 from scrapewatch import histogram
 from scrapewatch.line_protocol import encoder, tag_value
 from scrapewatch.measurements import BREAKER_STATES, KEEPING, MEASUREMENTS, Fold, Tier, fields_in
@@ -66,19 +66,32 @@ class _Cell:
     latest_events: int = 0
 
 
+class _Place:
+    """Where points of one tier are made.
+
+    ``named`` is the tier by whose name the registry knows it, ``window`` the length of its windows (ns), ``rollup`` whether it is one of
+    the rollups. ``points`` are of what is tallied: measurement → (what the line begins with, start of the window) → tally.
+    """
+
+    __slots__ = ("cells", "encoders", "named", "points", "rollup", "tier", "window")
+
+    def __init__(self, tier: Tier) -> None:
+        self.tier = tier
+        self.rollup = tier in (Tier.FLEET_1M, Tier.FLEET_1H)
+        self.named = Tier.FLEET if self.rollup else tier
+        self.window = KEEPING[tier].window or SECOND
+        self.encoders = _ENCODERS[tier]
+        self.cells: dict[tuple[Any, ...], _Cell] = {}
+        self.points: dict[str, dict[tuple[str, int], Any]] = {"pages": {}, "jobs": {}, "errors": {}}
+
+
 class Share:
     """Those events of a group that go to the same tiers."""
 
     def __init__(self, group: Group, tiers: tuple[Tier, ...]) -> None:
         self._group = group
         self._live = Tier.FLEET in tiers
-        # Where points go: tier, the tier by whose name the registry knows it, its window, whether it is a rollup, its points.
-        self._places: list[tuple[Tier, Tier, int, bool, dict[tuple[Any, ...], _Cell]]] = []
-        for tier in tiers:
-            rollup = tier in (Tier.FLEET_1M, Tier.FLEET_1H)
-            self._places.append(
-                (tier, Tier.FLEET if rollup else tier, KEEPING[tier].window or SECOND, rollup, {})
-            )
+        self._places = [_Place(tier) for tier in tiers]
         self._pages: dict[tuple[Any, ...], Pages] = {}
         self._jobs: dict[tuple[Any, ...], Jobs] = {}
         self._errors: dict[tuple[Any, ...], Errors] = {}
@@ -87,72 +100,74 @@ class Share:
 
     def take(self, times: Sequence[int], events: Sequence[Event]) -> None:
         """Add what ``events`` contribute."""
-        handlers = _HANDLERS
         if self._live:
             self._group.dirty(times)
+        # Most are pages and jobs: a call for each would cost a fifth of what they do.
+        all_pages, all_jobs, class_of = self._pages, self._jobs, _STATUS_CLASS.get
         for time, event in zip(times, events, strict=True):
-            handlers[type(event)](self, event, time)
-
-    def _page(self, event: Event, time: int) -> None:
-        value = event.value
-        status = value.status
-        key = (event.session_id, value.site, _STATUS_CLASS.get(status), value.attempt, time // SECOND)
-        tally = self._pages.get(key)
-        if tally is None:
-            tally = self._pages[key] = Pages(time)
-            self._group.site(event.session_id, value.site)
-        elif time > tally.last:
-            tally.last = time
-        elif time < tally.first:
-            tally.first = time
-        count = value.count
-        tally.events += 1
-        tally.pages += count
-        if value.blocked:
-            tally.blocked += count
-        elif status is None or status < 400:
-            tally.ok += count
-        if (size := value.bytes) is not None:
-            tally.bytes = size if tally.bytes is None else tally.bytes + size
-        duration = value.duration
-        if duration is not None:
-            tally.time += duration
-            tally.timed += count
-            if count != 1:
-                duration /= count
-            if duration > tally.slowest:
-                tally.slowest = duration
-            bucket = bisect_left(_EDGES, duration)
-            tally.histogram[bucket] = tally.histogram.get(bucket, 0) + count
-
-    def _job(self, event: Event, time: int) -> None:
-        value = event.value
-        key = (event.session_id, value.site, value.attempt, time // SECOND)
-        tally = self._jobs.get(key)
-        if tally is None:
-            tally = self._jobs[key] = Jobs(time)
-            self._group.site(event.session_id, value.site)
-        elif time > tally.last:
-            tally.last = time
-        elif time < tally.first:
-            tally.first = time
-        count = value.count
-        tally.events += 1
-        tally.scraped += count
-        lost = 0
-        if (number := value.duplicate) is not None:
-            lost += number
-            tally.duplicate = (tally.duplicate or 0) + number
-        if (number := value.dropped) is not None:
-            lost += number
-            tally.dropped = (tally.dropped or 0) + number
-        if (number := value.invalid) is not None:
-            lost += number
-            tally.invalid = (tally.invalid or 0) + number
-        saved = value.saved
-        tally.saved += (count - lost if lost < count else 0) if saved is None else saved
-        if value.job is not None:
-            self._posting(event, time)
+            kind = type(event)
+            if kind is _PAGE:
+                value = event.value
+                status = value.status
+                key = (event.session_id, value.site, class_of(status), value.attempt, time // SECOND)
+                pages = all_pages.get(key)
+                if pages is None:
+                    pages = all_pages[key] = Pages(time)
+                    self._group.site(event.session_id, value.site)
+                elif time > pages.last:
+                    pages.last = time
+                elif time < pages.first:
+                    pages.first = time
+                count = value.count
+                pages.events += 1
+                pages.pages += count
+                if value.blocked:
+                    pages.blocked += count
+                elif status is None or status < 400:
+                    pages.ok += count
+                if (size := value.bytes) is not None:
+                    pages.bytes = size if pages.bytes is None else pages.bytes + size
+                duration = value.duration
+                if duration is not None:
+                    pages.time += duration
+                    pages.timed += count
+                    if count != 1:
+                        duration /= count
+                    if duration > pages.slowest:
+                        pages.slowest = duration
+                    bucket = bisect_left(_EDGES, duration)
+                    buckets = pages.histogram
+                    buckets[bucket] = buckets.get(bucket, 0) + count
+            elif kind is _JOB:
+                value = event.value
+                of = (event.session_id, value.site, value.attempt, time // SECOND)
+                jobs = all_jobs.get(of)
+                if jobs is None:
+                    jobs = all_jobs[of] = Jobs(time)
+                    self._group.site(event.session_id, value.site)
+                elif time > jobs.last:
+                    jobs.last = time
+                elif time < jobs.first:
+                    jobs.first = time
+                count = value.count
+                jobs.events += 1
+                jobs.scraped += count
+                lost = 0
+                if (number := value.duplicate) is not None:
+                    lost += number
+                    jobs.duplicate = (jobs.duplicate or 0) + number
+                if (number := value.dropped) is not None:
+                    lost += number
+                    jobs.dropped = (jobs.dropped or 0) + number
+                if (number := value.invalid) is not None:
+                    lost += number
+                    jobs.invalid = (jobs.invalid or 0) + number
+                saved = value.saved
+                jobs.saved += (count - lost if lost < count else 0) if saved is None else saved
+                if value.job is not None:
+                    self._posting(event, time)
+            else:
+                _HANDLERS[kind](self, event, time)
 
     def _error(self, event: Event, time: int) -> None:
         value = event.value
@@ -174,73 +189,76 @@ class Share:
 
     def settle(self, of: tuple[str, ...]) -> None:
         """Let the tallies contribute that are ``of`` a session and site (empty: all)."""
-        for (session, site, status, attempt, second), pages in taken(self._pages, of):
-            self._settle_pages(session, site, status or "none", attempt, second * SECOND, pages)
-        for (session, site, attempt, second), jobs in taken(self._jobs, of):
-            self._settle_jobs(session, site, attempt, second * SECOND, jobs)
-        for (session, site, kind, message, attempt, second), errors in taken(self._errors, of):
-            self._settle_errors(session, site, kind, message, attempt, second * SECOND, errors)
+        attempts: dict[tuple[str, str, int | None], Attempt] = {}
+        into = self._into("pages")
+        for (session_id, site, status, attempt, second), pages in taken(self._pages, of):
+            self._attempt(attempts, session_id, site, attempt, pages).add_pages(pages)
+            _add_up(into, session_id, (site, status or "none"), second, pages)
+        into = self._into("jobs")
+        for (session_id, site, attempt, second), jobs in taken(self._jobs, of):
+            self._attempt(attempts, session_id, site, attempt, jobs).add_jobs(jobs)
+            _add_up(into, session_id, (site,), second, jobs)
+        into = self._into("errors")
+        for (session_id, site, kind, message, attempt, second), errors in taken(self._errors, of):
+            self._attempt(attempts, session_id, site, attempt, errors).add_errors(errors)
+            self._error_group(session_id, site, kind, message, errors)
+            _add_up(into, session_id, (site, error_tag(kind)), second, errors)
+        for (session_id, site, attempt), found in attempts.items():
+            if attempt is not None:
+                self._attempted(session_id, site, attempt, found)
 
-    def _settle_pages(
-        self, session_id: str, site: str, status: str, attempt: int | None, second: int, tally: Pages
-    ) -> None:
-        sums: dict[str, float] = {"count": tally.pages, "ok": tally.ok, "blocked": tally.blocked}
-        if tally.bytes is not None:
-            sums["bytes"] = tally.bytes
-        if tally.timed:
-            sums["duration_sum"] = tally.time
-            sums["duration_count"] = tally.timed
-            names = histogram.FIELDS
-            for bucket, count in tally.histogram.items():
-                sums[names[bucket]] = count
-        most = {"duration_max": tally.slowest} if tally.timed else {}
-        self._add(session_id, "pages", (site, status), second, sums, most, tally.events)
-        session = self._tallied(session_id, tally)
-        execution = self._execution(session, session_id, site, attempt, tally.first)
-        for row in (session.add, execution.add):
-            row["pages_processed"] = row.get("pages_processed", 0) + tally.pages  # type: ignore[index]
-            row["pages_ok"] = row.get("pages_ok", 0) + tally.ok  # type: ignore[index]
-            row["pages_blocked"] = row.get("pages_blocked", 0) + tally.blocked  # type: ignore[index]
-        if tally.timed:
-            _add(execution, page_load_sum=tally.time, page_load_count=tally.timed)
-
-    def _settle_jobs(self, session_id: str, site: str, attempt: int | None, second: int, tally: Jobs) -> None:
-        lost = {
-            name: found
-            for name in ("duplicate", "dropped", "invalid")
-            if (found := getattr(tally, name)) is not None
-        }
-        sums = {"scraped": tally.scraped, "saved": tally.saved, **lost}
-        self._add(session_id, "jobs", (site,), second, sums, {}, tally.events)
-        session = self._tallied(session_id, tally)
-        execution = self._execution(session, session_id, site, attempt, tally.first)
-        execution.add["jobs_scraped"] = execution.add.get("jobs_scraped", 0) + tally.scraped  # type: ignore[index]
-        session.add["jobs_seen"] = session.add.get("jobs_seen", 0) + tally.scraped  # type: ignore[index]
-        session.add["total_jobs_saved"] = session.add.get("total_jobs_saved", 0) + tally.saved  # type: ignore[index]
-        if lost:
-            _add(
-                session,
-                duplicates_skipped=tally.duplicate,
-                jobs_dropped=tally.dropped,
-                jobs_invalid=tally.invalid,
-            )
-
-    def _settle_errors(
+    def _attempt(
         self,
+        attempts: dict[tuple[str, str, int | None], Attempt],
         session_id: str,
         site: str,
-        kind: str,
-        message: str,
         attempt: int | None,
-        second: int,
-        tally: Errors,
-    ) -> None:
-        self._add(
-            session_id, "errors", (site, error_tag(kind)), second, {"count": tally.errors}, {}, tally.events
-        )
-        session = self._tallied(session_id, tally)
-        _add(session, errors_seen=tally.errors)
-        _add(self._execution(session, session_id, site, attempt, tally.first), errors_count=tally.errors)
+        tally: Pages | Jobs | Errors,
+    ) -> Attempt:
+        """The attempt that ``tally`` belongs to, which is found under its number and, where none was told, under None, too."""
+        found = attempts.get((session_id, site, attempt))
+        if found is None:
+            number = attempt or self._group.site(session_id, site)[0]
+            found = attempts.get((session_id, site, number)) or Attempt(tally.first)
+            attempts[session_id, site, attempt] = attempts[session_id, site, number] = found
+        return found
+
+    def _into(self, measurement: str) -> list[_Into]:
+        return [
+            (
+                place.encoders[measurement].head,
+                place.named is Tier.SESSIONS,
+                place.window,
+                place.points[measurement],
+                place is self._places[-1],
+            )
+            for place in self._places
+        ]
+
+    def _attempted(self, session_id: str, site: str, number: int, found: Attempt) -> None:
+        """Add what ``found`` counted to the rows of its session and site execution."""
+        session = self._session(session_id, found.first, found.last, found.events, running=True)
+        execution = self._execution(session, session_id, site, number, found.first)
+        for add in (session.add, execution.add):
+            _count(add, "pages_processed", found.pages)
+            _count(add, "pages_ok", found.ok)
+            _count(add, "pages_blocked", found.blocked)
+        if found.timed:
+            _count(execution.add, "page_load_sum", found.time)
+            _count(execution.add, "page_load_count", found.timed)
+        if found.scraped or found.saved:
+            _count(execution.add, "jobs_scraped", found.scraped)
+            _count(session.add, "jobs_seen", found.scraped)
+            _count(session.add, "total_jobs_saved", found.saved)
+        if found.duplicate or found.dropped or found.invalid:
+            _count(session.add, "duplicates_skipped", found.duplicate)
+            _count(session.add, "jobs_dropped", found.dropped)
+            _count(session.add, "jobs_invalid", found.invalid)
+        if found.errors:
+            _count(session.add, "errors_seen", found.errors)
+            _count(execution.add, "errors_count", found.errors)
+
+    def _error_group(self, session_id: str, site: str, kind: str, message: str, tally: Errors) -> None:
         row = self._group.row(
             "error_groups",
             session_id=session_id,
@@ -256,9 +274,6 @@ class Share:
         if tally.url is not None:
             once.setdefault("url", tally.url[:1_000])
 
-    def _tallied(self, session_id: str, tally: Pages | Jobs | Errors) -> RowChange:
-        return self._session(session_id, tally.first, tally.last, tally.events, running=True)
-
     # --- points
 
     def _add(
@@ -273,13 +288,13 @@ class Share:
     ) -> None:
         """Add ``sums`` and maxima ``most`` to the points of ``measurement`` with the tags ``values`` (in the order of the registry)."""
         stored = _stored(values)
-        for _, named, window, _, cells in self._places:
-            key = _key(measurement, named, time - time % window, session_id, stored)
+        for place in self._places:
+            key = _key(measurement, place.named, time - time % place.window, session_id, stored)
             if key is None:
                 continue
-            cell = cells.get(key)
+            cell = place.cells.get(key)
             if cell is None:
-                cell = cells[key] = _Cell({**sums, **most}, {}, events, 0)
+                cell = place.cells[key] = _Cell({**sums, **most}, {}, events, 0)
             else:
                 fields = cell.fields
                 for name, value in sums.items():
@@ -316,14 +331,16 @@ class Share:
         if not gauges:
             return bool(sums or most)
         stored = _stored(values)
-        for _, named, window, rollup, cells in self._places:
-            # History's gauges are not rolled up: a mean needs all the samples of its window.
-            key = None if rollup else _key(measurement, named, time - time % window, event.session_id, stored)
+        for place in self._places:
+            if place.rollup:
+                continue  # history's gauges are not rolled up: a mean needs all the samples of its window
+            start = time - time % place.window
+            key = _key(measurement, place.named, start, event.session_id, stored)
             if key is None:
                 continue
-            cell = cells.get(key)
+            cell = place.cells.get(key)
             if cell is None:
-                cell = cells[key] = _Cell()
+                cell = place.cells[key] = _Cell()
             for name, value in gauges.items():
                 before = cell.latest.get(name)
                 if before is None or time >= before[0]:
@@ -334,16 +351,22 @@ class Share:
 
     def write(self, tenant: str, stamp: Stamp, lines: Lines) -> None:
         """Add each point as a line."""
-        for tier, _, window, rollup, cells in self._places:
-            if not cells:
-                continue
-            texts, homes = lines.setdefault((tenant, tier), ([], []))
-            named_window = window if rollup else 0
-            for (measurement, start, *values), cell in cells.items():
-                encode = _ENCODERS[tier, measurement]
+        home = True
+        for place in self._places:
+            texts, homes = lines.setdefault((tenant, place.tier), ([], []))
+            window = place.window if place.rollup else 0
+            encoders = place.encoders
+            for measurement, points in place.points.items():
+                encode = encoders[measurement]
+                for (head, start), point in points.items():
+                    texts.append(point.line(encode, head, stamp(start, window)))
+                    homes.append(point.events if home else 0)
+            home = False  # each event is at home in one line
+            for (measurement, start, *values), cell in place.cells.items():
+                encode = encoders[measurement]
                 head = encode.head(tuple(values))
                 if cell.fields:
-                    texts.append(encode.line(head, cell.fields, stamp(start, named_window)))
+                    texts.append(encode.line(head, cell.fields, stamp(start, window)))
                     homes.append(cell.events)
                 if cell.latest:
                     # Gauges and states keep the time of their own event: one point for each time that is some field's latest.
@@ -362,7 +385,8 @@ class Share:
         self, session_id: str, first: int, last: int, events: int = 1, *, running: bool
     ) -> RowChange:
         """The row of a session that had ``events`` from ``first`` to ``last``; ``running``: they show that it runs."""
-        row = self._group.row_at(("scrape_sessions", session_id), {"session_id": session_id})
+        at = ("scrape_sessions", session_id)
+        row = self._group.found_row(at) or self._group.row_at(at, {"session_id": session_id})
         row.add["events"] = row.add.get("events", 0) + events  # type: ignore[index]
         if last > row.most.get("last_event_at", last - 1):
             row.most["last_event_at"] = last  # type: ignore[index]
@@ -703,6 +727,27 @@ class Share:
         )
 
 
+_Into = tuple[Callable[[tuple[str, ...]], str], bool, int, dict[tuple[str, int], Any], bool]
+"""Where points of a measurement go: what makes the heads of their lines, whether by session, window, points, and whether it is the last."""
+
+
+def _add_up(
+    into: Sequence[_Into], session_id: str, values: tuple[str, ...], second: int, tally: Tally
+) -> None:
+    """Add ``tally`` to the points with the tags ``values``; it becomes one itself where there was none."""
+    time = second * SECOND
+    for head_of, of_session, window, points, last in into:
+        key = (head_of((session_id, *values) if of_session else values), time - time % window)
+        point = points.get(key)
+        if point is not None:
+            point.add(tally)
+        elif last:
+            points[key] = tally
+        else:
+            point = points[key] = type(tally)(0)
+            point.add(tally)
+
+
 def _stored(values: tuple[Any, ...]) -> tuple[str, ...]:
     """Values of tags as they can be stored: two that a tag cannot tell apart are one series."""
     return tuple([_tag_value(value) if value is not None else "" for value in values])
@@ -722,20 +767,26 @@ def _key(
 _EDGES: Final = histogram.EDGES
 _TIERS: Final = {measurement.name: frozenset(measurement.tiers) for measurement in MEASUREMENTS.values()}
 _ENCODERS: Final = {
-    (tier, measurement.name): encoder(measurement.name, tier)
+    tier: {
+        measurement.name: encoder(measurement.name, tier)
+        for measurement in MEASUREMENTS.values()
+        if fields_in(measurement, tier)
+    }
     for tier in Tier
-    for measurement in MEASUREMENTS.values()
-    if fields_in(measurement, tier)
 }
-_TALLIED: Final = {
-    "page_processed": Share._page,
-    "job_scraped": Share._job,
-    "error_occurred": Share._error,
-}
+_PAGE: Final = STRUCTS["page_processed"]
+_JOB: Final = STRUCTS["job_scraped"]
 _HANDLERS: Final[Mapping[type, Callable[[Share, Event, int], None]]] = {
-    struct: _TALLIED[metric] if metric in _TALLIED else getattr(Share, f"_{metric}", Share._figures)
+    struct: Share._error if metric == "error_occurred" else getattr(Share, f"_{metric}", Share._figures)
     for metric, struct in STRUCTS.items()
+    if struct not in (_PAGE, _JOB)
 }
+
+
+def _count(add: Mapping[str, float], column: str, number: float) -> None:
+    """Add ``number`` to ``column``."""
+    if number:
+        add[column] = add.get(column, 0) + number  # type: ignore[index]
 
 
 def _add(row: RowChange, **columns: float | None) -> None:

@@ -126,7 +126,11 @@ class Folding:
                 for session_id, sites in group.remembered.items():
                     changed[(group.tenant, session_id)] = sites
         return Folded(
-            batches=[Batch(tenant, tier, into[0], into[1]) for (tenant, tier), into in sorted(lines.items())],
+            batches=[
+                Batch(tenant, tier, into[0], into[1])
+                for (tenant, tier), into in sorted(lines.items())
+                if into[0]
+            ],
             changes=[group.record_changes() for group in self._groups.values()],
             memory=changed,
             events=self.events,

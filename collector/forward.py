@@ -35,6 +35,8 @@ _MOST_BYTES: Final = 32_000_000
 _MOST_AT_ONCE: Final = 5_000
 _MOST_TOGETHER: Final = 50
 _LOOK_EVERY: Final = 0.02
+_QUIET: Final = 0.1
+_MOST_SAVED: Final = 2
 _LOOK_FOR_STOP: Final = 0.2
 
 _FIRST_PAUSE: Final = 0.25
@@ -51,6 +53,26 @@ class SinkState:
     events: int = 0
     seconds: float = 0.0
     rejected: dict[str, int] = field(default_factory=dict)
+
+
+class Pace:
+    """Says whether a flush may be cut before its time: on average no more than one an ``interval`` (seconds), but a few at once.
+
+    An interval in which none was cut is saved up, as two are at most.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._paid_until = 0.0
+
+    def has_saved(self, now: float) -> bool:
+        """Whether there is an interval left at ``now`` (monotonic seconds)."""
+        return self._paid_until <= now
+
+    def spend(self, now: float) -> None:
+        """A flush was cut at ``now``."""
+        saved_since = now - _MOST_SAVED * self._interval
+        self._paid_until = min(max(self._paid_until, saved_since), now) + self._interval
 
 
 class Forwarder:
@@ -86,6 +108,7 @@ class Forwarder:
         self._records = records
         self._collector_no = collector_no
         self._interval = interval
+        self._pace = Pace(interval)
         self._retention_days = retention_days
         self._faults: dict[str, str] = {}
         self._stop = threading.Event()
@@ -135,13 +158,17 @@ class Forwarder:
         return "; ".join(f"{name}: {fault}" for name, fault in sorted(self._faults.items())) or None
 
     def cut(self, *, interval: float = 0.0) -> int:
-        """Fold and persist one flush: what is there, and what comes within ``interval`` seconds; the number of its events."""
+        """Fold and persist one flush: what is there, and what comes within ``interval`` seconds; the number of its events.
+
+        Once nothing more comes, it does not wait to the end as long as flushes stay few: charts show the last events sooner.
+        """
         outbox = self._outbox
         folding = Folding(outbox.recall, retention_days=self._retention_days)
         taken: Cut | None = None
         damaged: dict[int, int] = {}
         lost = size = 0
-        deadline = time.monotonic() + interval
+        heard = time.monotonic()
+        deadline = heard + interval
         spent = 0.0
         while folding.events + lost < MOST_EVENTS and size < _MOST_BYTES:
             began = time.perf_counter()
@@ -164,14 +191,21 @@ class Forwarder:
                 return 0
             if count >= _MOST_AT_ONCE // 2:
                 continue
-            wait = deadline - time.monotonic()
+            now = time.monotonic()
+            if found is not None:
+                heard = now
+            wait = deadline - now
             if wait <= 0 or (self._drain.is_set() and found is None):
+                break
+            if now - heard >= _QUIET and self._pace.has_saved(now):
                 break
             # Not at each commit: taking turns costs more than what a commit brings.
             self._stop.wait(min(wait, _LOOK_EVERY))
         if taken is None:  # for the type checker: the loop ran at least once
             return 0
         began = time.perf_counter()
+        if folding.events + lost < MOST_EVENTS:  # a full one could not have waited
+            self._pace.spend(time.monotonic())
         number = outbox.next_number()
         folded = folding.finish(collector_no=self._collector_no, number=number)
         outbox.persist(number, Cut(taken.last_position, (), damaged, size), folded)

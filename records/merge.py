@@ -168,6 +168,8 @@ def _merge_union(table: Table, row: Row, union: Mapping[str, Any]) -> None:
     for name, names in union.items():
         try:
             known = names_in(row[name])
+            if all(map(known.__contains__, names)):
+                continue  # as with nearly every flush
             united = tuple(dict.fromkeys([*known, *_clean_json(names)]))
             if len(united) > len(known):
                 row[name] = as_text(united)

@@ -83,7 +83,10 @@ class Encoder:
     thread. Values are taken as they are: a whole number in a field of floats stands without a point, and is a float all the same.
     """
 
-    __slots__ = ("_formats", "_measurement", "_tags", "_templates", "head")
+    __slots__ = ("_measurement", "_tags", "_templates", "formats", "head")
+
+    formats: Mapping[str, str]
+    """Field → what ``%`` makes ``,field=value`` of."""
 
     head: Callable[[tuple[str, ...]], str]
     """``head(tag_values)``: what a line of these tags begins with.
@@ -101,8 +104,8 @@ class Encoder:
         names = known.tag_names(tier)
         # As InfluxDB prefers them: sorted by name.
         self._tags = tuple((names.index(name), f",{_escaped(name)}=") for name in sorted(names))
-        self._formats = {
-            field.name: f"{_escaped(field.name)}={'%di' if field.type is int else '%r'}"
+        self.formats = {
+            field.name: f",{_escaped(field.name)}={'%di' if field.type is int else '%r'}"
             for field in fields_in(known, tier)
         }
         self._templates: dict[tuple[str, ...], str] = {}
@@ -117,6 +120,24 @@ class Encoder:
                 head += key + value
         return head
 
+    def template(self, names: tuple[str, ...]) -> str:
+        """What ``%`` makes a line of, without its line break.
+
+        It takes a ``head``, the values of the fields ``names`` (at least one), further fields as :attr:`formats` write them, and the
+        time in ns. Remembered, as long as sets of fields are few: those that vary, such as a histogram's, are better further ones.
+
+        Raises:
+            KeyError: the measurement has no such field in this tier.
+
+        """
+        template = self._templates.get(names)
+        if template is None:
+            fields = "".join([self.formats[name] for name in names]).removeprefix(",")
+            template = f"%s {fields}%s %d"
+            if len(self._templates) < _TEMPLATES_KEPT:
+                self._templates[names] = template
+        return template
+
     def line(self, head: str, fields: Mapping[str, int | float], time: int) -> str:
         """The line of ``fields`` (at least one, in their order) at ``time`` (ns) behind a ``head``, without its line break.
 
@@ -124,14 +145,7 @@ class Encoder:
             KeyError: the measurement has no such field in this tier.
 
         """
-        names = tuple(fields)
-        template = self._templates.get(names)
-        if template is None:
-            template = f"%s {','.join([self._formats[name] for name in names])} %d"
-            # Sets of fields are few but for the histograms', of which there may be as many as points.
-            if len(self._templates) < _TEMPLATES_KEPT:
-                self._templates[names] = template
-        return template % (head, *fields.values(), time)
+        return self.template(tuple(fields)) % (head, *fields.values(), "", time)
 
 
 @cache

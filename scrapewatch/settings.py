@@ -105,7 +105,12 @@ class Settings(BaseModel):
     abandon_after: float = Field(
         21_600.0, gt=0, description="Seconds without an event after which a session is closed as failed."
     )
-    flush_interval: float = Field(1.0, gt=0, le=60, description="Seconds between flushes to the stores.")
+    flush_interval: float = Field(
+        1.0,
+        gt=0,
+        le=60,
+        description="Seconds between flushes to the stores, and less once nothing more comes.",
+    )
     forwarding_process: bool = Field(
         True,
         description="Make and send flushes in a process of its own where InfluxDB is used and there is more than one processor, so that "

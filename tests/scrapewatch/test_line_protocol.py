@@ -196,6 +196,13 @@ def test_an_encoder_refuses_what_the_registry_does_not_know() -> None:
         encoder("unheard_of", Tier.FLEET)
 
 
+def test_a_template_takes_further_fields_behind_those_that_it_was_made_for() -> None:
+    made = encoder("pages", Tier.FLEET)
+    head = made.head(("indeed", "2xx"))
+    line = made.template(("count", "duration_sum")) % (head, 3, 2.5, made.formats["h01"] % 1, 7)
+    assert line == made.line(head, {"count": 3, "duration_sum": 2.5, "h01": 1}, 7)
+
+
 def test_an_encoder_writes_more_sets_of_fields_than_it_remembers() -> None:
     made = Encoder("pages", Tier.FLEET)
     kinds = {field.name: field.type for field in fields_in(MEASUREMENTS["pages"], Tier.FLEET)[:11]}

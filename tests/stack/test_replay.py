@@ -59,11 +59,11 @@ class Parts:
         return number
 
     @contextlib.contextmanager
-    def forwarding(self) -> Iterator[Forwarder]:
+    def forwarding(self, *, interval: float = 0.05) -> Iterator[Forwarder]:
         """Forward while the block lasts."""
         outbox = outbox_of(self.spool)
         self.spool.arrived = outbox.arrived.set
-        forwarder = Forwarder(outbox, self.series, self.records, collector_no=self.number, interval=0.05)
+        forwarder = Forwarder(outbox, self.series, self.records, collector_no=self.number, interval=interval)
         forwarder.start()
         try:
             yield forwarder
@@ -168,6 +168,13 @@ class Choosy:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._series, name)
+
+
+def test_a_lone_event_is_stored_long_before_an_interval_is_over(parts: Parts) -> None:
+    with parts.forwarding(interval=60.0):
+        parts.append([event("job_scraped", {"site": "a"}, time=now_ns())])
+        parts.drain(seconds=10)
+    assert parts.scraped() == parts.recorded() == 1
 
 
 def test_small_flushes_that_were_held_up_go_together_and_what_is_refused_stays_with_its_own(
