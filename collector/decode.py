@@ -295,14 +295,16 @@ def as_message(tenant: str, event: Event, time: int) -> dict[str, Any]:
     }
 
 
-def times_of(events: Sequence[Event], missing: int) -> list[int]:
-    """The time of each of ``events`` in ns; ``missing`` where it has none."""
+def take_times(events: Sequence[Event], missing: int) -> list[int]:
+    """The time of each of ``events`` in ns, ``missing`` where it has none; it is in them no more, so that it is kept only once."""
     times: list[int] = []
     for event in events:
         moment = event.timestamp
         if moment is None:
             times.append(missing)
-        elif moment.tzinfo is UTC:
+            continue
+        event.timestamp = None
+        if moment.tzinfo is UTC:
             since = moment - _EPOCH
             times.append(
                 since.days * 86_400_000_000_000 + since.seconds * 1_000_000_000 + since.microseconds * 1_000

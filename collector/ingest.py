@@ -12,7 +12,7 @@ import orjson
 from pydantic import ValidationError
 
 from collector.cardinality import TagValues
-from collector.decode import Event, decode, from_model, is_clean, times_of
+from collector.decode import Event, decode, from_model, is_clean, take_times
 from scrapewatch.events import FIELD_NAMES, validate
 from scrapewatch.measurements import LIVE_AGE
 from scrapewatch.problems import InvalidInput
@@ -174,7 +174,7 @@ def _check_number(found: int, most: int) -> None:
 
 def _times(events: Sequence[Event], received_at: int, oldest: int) -> list[int] | None:
     """The time of each event; None when one is out of the range in which times are taken."""
-    times = times_of(events, received_at)
+    times = take_times(events, received_at)
     if times and (min(times) < oldest or max(times) > received_at + AHEAD_ALLOWED):
         return None
     return times
