@@ -18,7 +18,7 @@ import structlog
 from fastapi import APIRouter
 
 from api.health import routes as health
-from api.live import sockets
+from api.live import event_stream, sockets
 from api.page import routes as page
 from api.services import ApiServices
 from api.sessions import routes as sessions
@@ -32,6 +32,10 @@ _log = structlog.get_logger("api")
 TAGS = [
     {"name": "sessions", "description": "Scrape runs: listed, in detail, and their figures by interval."},
     {"name": "health", "description": "The machine, the services and the sites."},
+    {
+        "name": "live",
+        "description": "What happens now, without being asked; see docs/websockets.md for the WebSockets.",
+    },
     {"name": "probes", "description": "For those who run the product: liveness, readiness, metrics."},
 ]
 """For ``openapi_tags`` of the application."""
@@ -44,6 +48,7 @@ def build_router(services: ApiServices) -> APIRouter:
         sessions.build_router(services),
         health.build_router(services),
         sockets.build_router(services),
+        event_stream.build_router(services),
     ):
         versioned.include_router(router)
     api = APIRouter()

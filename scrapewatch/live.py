@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Hashable, Itera
 from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
 
+from scrapewatch.time import now_ns
+
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
@@ -34,6 +36,17 @@ TURN_SECONDS: Final = 0.002
 
 _HEAVY: Final = 4_096
 """Characters of a posting's description that fill a queue as much as one message does."""
+
+
+def alert_message(tenant: str, alert: Mapping[str, Any]) -> Message:
+    """What to publish when ``alert`` (as the API shows it) fires, is acknowledged or is resolved: it reaches who listens to alerts."""
+    return {
+        "tenant": tenant,
+        "metric": "alert",
+        "session_id": alert.get("session_id"),
+        "value": dict(alert),
+        "time": now_ns(),
+    }
 
 
 class Hub(Protocol):
