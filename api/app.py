@@ -20,6 +20,7 @@ from fastapi import APIRouter
 from api.health import routes as health
 from api.live import event_stream, sockets
 from api.page import routes as page
+from api.questions import routes as questions
 from api.services import ApiServices
 from api.sessions import routes as sessions
 
@@ -32,6 +33,10 @@ _log = structlog.get_logger("api")
 TAGS = [
     {"name": "sessions", "description": "Scrape runs: listed, in detail, and their figures by interval."},
     {"name": "health", "description": "The machine, the services and the sites."},
+    {
+        "name": "questions",
+        "description": "Named queries over the points, with columns and units; `scrapewatch ask` asks them.",
+    },
     {
         "name": "live",
         "description": "What happens now, without being asked; see docs/websockets.md for the WebSockets.",
@@ -47,6 +52,7 @@ def build_router(services: ApiServices) -> APIRouter:
     for router in (
         sessions.build_router(services),
         health.build_router(services),
+        questions.build_router(services),
         sockets.build_router(services),
         event_stream.build_router(services),
     ):

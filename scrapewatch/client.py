@@ -138,8 +138,9 @@ class Client:
 def _receipt(status: int, body: bytes) -> Receipt:
     try:
         answer = json.loads(body)
+        accepted, duplicates = answer["accepted"], answer["duplicates"]
         wishes = {each["session_id"]: each["wish"] for each in answer.get("wishes", ())}
-        return Receipt(answer["accepted"], answer["duplicates"], answer.get("rejected", ()), wishes)
+        return Receipt(accepted, duplicates, answer.get("rejected", ()), wishes)
     except (ValueError, TypeError, KeyError):
         raise SendError(status, "with no receipt; is that the URL of a collector?") from None
 
