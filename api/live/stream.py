@@ -95,6 +95,12 @@ class Interest:
         return any(want.channel == channel for want in self.wants)
 
     @property
+    def sessions(self) -> frozenset[str] | None:
+        """The sessions that all messages are of; None where others are wanted, too."""
+        found = {want.session_id for want in self.wants if want.channel != "system"}
+        return None if None in found else frozenset(session_id for session_id in found if session_id)
+
+    @property
     def session_id(self) -> str | None:
         """The session that all the events are of, where nothing but its events is wanted."""
         if len(self.wants) == 1:
@@ -338,8 +344,8 @@ class Stream:
         self._first = 1
         self._weight = 0
         self._parties: dict[Interest, Party] = {}
-        self._sessions: dict[str, Party] = {}
-        self._others: list[Party] = []
+        self._sessions: dict[str, set[Party]] = {}
+        self._others: set[Party] = set()
 
     @property
     def following(self) -> int:
@@ -353,25 +359,22 @@ class Stream:
         self._weight += sum(map(weight_of, messages))
         if self._weight > 2 * KEPT:  # not each time: what is left is moved
             self._forget_oldest()
-        for party in self._others:
-            takes = party.interest.takes
-            if found := [numbered for numbered in enumerate(messages, start) if takes(numbered[1])]:
-                party.offer(found)
+        offers: dict[Party, list[Numbered]] = {}
+        all_of_it = list(enumerate(messages, start))
         if self._sessions:
-            sessions: dict[str, list[Numbered]] = {}
-            for numbered in enumerate(messages, start):
-                session_id = numbered[1].get("session_id")
-                if session_id in self._sessions:
-                    sessions.setdefault(session_id, []).append(numbered)
-            for session_id, found in sessions.items():
-                party = self._sessions[session_id]
-                if found := [numbered for numbered in found if party.interest.takes(numbered[1])]:
-                    party.offer(found)
+            for numbered in all_of_it:
+                for party in self._sessions.get(numbered[1].get("session_id") or "", ()):
+                    offers.setdefault(party, []).append(numbered)
+        offers.update(dict.fromkeys(self._others, all_of_it))
+        for party, offered in offers.items():
+            takes = party.interest.takes
+            if found := [numbered for numbered in offered if takes(numbered[1])]:
+                party.offer(found)
 
     def tell_system(self, text: bytes) -> None:
         """Tell the system message ``text``, which takes the place of what was told before."""
         self.system = Told("system", None, text)
-        for party in list(self._others):
+        for party in list(self._parties.values()):
             if party.wants_system:
                 party.tell_system(self.system)
 
@@ -395,19 +398,25 @@ class Stream:
         party = self._parties.get(interest)
         if party is None:
             party = self._parties[interest] = Party(self, interest)
-            if interest.session_id is not None and interest.session_id not in self._sessions:
-                self._sessions[interest.session_id] = party
-            else:
-                self._others.append(party)
+            for among in self._homes(party):
+                among.add(party)
         return party
 
     def forget(self, party: Party) -> None:
         """Tell ``party`` no more: nobody is left of it."""
         self._parties.pop(party.interest, None)
-        if party in self._others:
-            self._others.remove(party)
-        else:
-            self._sessions.pop(party.interest.session_id or "", None)
+        for among in self._homes(party):
+            among.discard(party)
+        for session_id in party.interest.sessions or ():
+            if not self._sessions[session_id]:
+                del self._sessions[session_id]
+
+    def _homes(self, party: Party) -> list[set[Party]]:
+        """Where ``party`` is found by the messages that it may want."""
+        sessions = party.interest.sessions
+        if sessions is None:
+            return [self._others]
+        return [self._sessions.setdefault(session_id, set()) for session_id in sessions]
 
     def between(self, start: int, stop: int) -> Iterable[Numbered]:
         """What is kept from the number ``start`` (inclusive) to ``stop`` (exclusive)."""

@@ -214,6 +214,41 @@ def test_who_comes_back_with_the_last_number_gets_what_it_missed(
     run(scenario())
 
 
+def test_a_verdict_is_told_once_the_records_have_it_and_what_was_known_before_is_no_news(
+    stack: Stack, address: str
+) -> None:
+    stack.store([event("session_started", {"sites": ["indeed"]}, session="before")])
+
+    async def scenario() -> None:
+        async with listening(address, "?channels=sessions") as (client, _):
+            await asyncio.sleep(0.6)  # until it was looked at how things stand
+            ran = [
+                event("session_started", {"sites": ["indeed"]}),
+                event("session_finished", {"status": "completed"}),
+            ]
+            await asyncio.to_thread(stack.store, ran)
+            (told,) = (await client.next("sessions"))["sessions"]
+            assert (told["session_id"], told["status"], told["verdict"]) == ("s1", "completed", "empty")
+            await publish(stack, event("job_scraped", JOB, session="s2"))
+            (told,) = (await client.next("sessions"))["sessions"]
+            assert (told["session_id"], told["status"], told["verdict"]) == ("s2", None, None)
+
+    run(scenario())
+
+
+def test_sessions_are_told_without_the_records(stack: Stack, address: str) -> None:
+    with stack.records.engine.begin() as db:
+        db.exec_driver_sql("DROP TABLE scrape_sessions")
+
+    async def scenario() -> None:
+        async with listening(address, "?channels=sessions") as (client, _):
+            await publish(stack, event("session_started"))
+            (told,) = (await client.next("sessions"))["sessions"]
+            assert told["status"] == "running"
+
+    run(scenario())
+
+
 # --- server-sent events
 
 

@@ -71,6 +71,7 @@ def test_a_reader_gets_what_it_wants_and_nothing_else(stream: Stream) -> None:
             "site": interest(Want("events", site="b")),
             "metric": interest(Want("events", metric="service_check")),
             "two": interest(Want("events", "s2"), Want("events", site="b")),
+            "two sessions": interest(Want("events", "s1", site="b"), Want("events", "s2"), Want("system")),
             "alerts": interest(Want("alerts")),
         }
         readers = {name: stream.reader(what) for name, what in wanted.items()}
@@ -89,6 +90,7 @@ def test_a_reader_gets_what_it_wants_and_nothing_else(stream: Stream) -> None:
             "site": [3],
             "metric": [4],
             "two": [2, 3],
+            "two sessions": [2, 3],
         }
         (told,) = readers["alerts"].take()
         assert json.loads(told.text) == {"type": "alerts", "id": "e-5", "alerts": [{"n": 5, "site": "a"}]}
