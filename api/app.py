@@ -18,8 +18,9 @@ import structlog
 from fastapi import APIRouter
 
 from api.health import routes as health
-from api.live import sockets
+from api.live import event_stream, sockets
 from api.page import routes as page
+from api.questions import routes as questions
 from api.services import ApiServices
 from api.sessions import routes as sessions
 
@@ -32,6 +33,14 @@ _log = structlog.get_logger("api")
 TAGS = [
     {"name": "sessions", "description": "Scrape runs: listed, in detail, and their figures by interval."},
     {"name": "health", "description": "The machine, the services and the sites."},
+    {
+        "name": "questions",
+        "description": "Named queries over the points, with columns and units; `scrapewatch ask` asks them.",
+    },
+    {
+        "name": "live",
+        "description": "What happens now, without being asked; see docs/websockets.md for the WebSockets.",
+    },
     {"name": "probes", "description": "For those who run the product: liveness, readiness, metrics."},
 ]
 """For ``openapi_tags`` of the application."""
@@ -43,7 +52,9 @@ def build_router(services: ApiServices) -> APIRouter:
     for router in (
         sessions.build_router(services),
         health.build_router(services),
+        questions.build_router(services),
         sockets.build_router(services),
+        event_stream.build_router(services),
     ):
         versioned.include_router(router)
     api = APIRouter()

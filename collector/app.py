@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qs
 
 import orjson
@@ -59,6 +59,13 @@ class RejectedItem(BaseModel):
     reason: str = Field(description="what is wrong with it")
 
 
+class SessionWish(BaseModel):
+    """What a user wishes the scraper to do."""
+
+    session_id: str = Field(description="the session")
+    wish: Literal["pause", "resume", "cancel"] = Field(description="what is to be done with it")
+
+
 class Receipt(BaseModel):
     """What was made durable."""
 
@@ -68,6 +75,11 @@ class Receipt(BaseModel):
     )
     rejected: list[RejectedItem] = Field(
         description="items that are no valid events; the others count all the same"
+    )
+    wishes: list[SessionWish] = Field(
+        [],
+        description="what users wish for the sessions of these events, again with each answer until the scraper reports that it is so; "
+        "left out where there is nothing",
     )
 
 
@@ -256,6 +268,10 @@ class Ingest:
             "duplicates": receipt.duplicates,
             "rejected": [rejection.as_json() for rejection in receipt.rejected],
         }
+        if receipt.wishes:
+            answer["wishes"] = [
+                {"session_id": session_id, "wish": wish} for session_id, wish in receipt.wishes.items()
+            ]
         if receipt.accepted == receipt.duplicates == 0:
             self._observed.refused["no-event"] += 1
             detail = (
@@ -268,8 +284,8 @@ class Ingest:
 
 
 def _is_plain(receipt: Accepted) -> bool:
-    """Whether every item of the request was an event, and there was one."""
-    return not receipt.rejected and (receipt.accepted or receipt.duplicates) > 0
+    """Whether every item of the request was an event, there was one, and nothing is wished."""
+    return not receipt.rejected and not receipt.wishes and (receipt.accepted or receipt.duplicates) > 0
 
 
 def _plain(receipt: Accepted) -> bytes:

@@ -27,6 +27,8 @@ from collector.reporting import EVERY, Reporter
 from collector.sampler import Sampler
 from collector.spool import Append, Kept, Spool
 from collector.spool_view import SpoolStatus
+from collector.wishes import EVERY as WISHES_EVERY
+from collector.wishes import Wishes
 from scrapewatch.live import Hub, Message
 from scrapewatch.ports import DEFAULT_TENANT, RecordStore, SeriesStore
 from scrapewatch.problems import InvalidInput, SpoolFull, StoreUnavailable
@@ -43,11 +45,15 @@ _COME_BACK: Final = 30.0
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What became of a body: how many of its events are durable now, how many were known, and which items are no events."""
+    """What became of a body: how many of its events are durable now, how many were known, and which items are no events.
+
+    ``wishes`` (session → pause, resume or cancel) are for the sessions of its events.
+    """
 
     accepted: int
     duplicates: int
     rejected: Sequence[Rejection]
+    wishes: Mapping[str, str] = {}
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -141,7 +147,12 @@ class Collector:
         )
         self.spool.arrived = self.forwarding.arrived
         self._watching = Periodic("watch", _WATCH_EVERY, self._watch)
-        self._periodic = [self._watching, Periodic("house", _HOUSE_EVERY, self._keep_house)]
+        self.wishes = Wishes(records.wishes)
+        self._periodic = [
+            self._watching,
+            Periodic("house", _HOUSE_EVERY, self._keep_house),
+            Periodic("wishes", WISHES_EVERY, self.wishes.refresh),
+        ]
         self._started = time.monotonic()
         self.sampler: Sampler | None = None
         if settings.sampler:
@@ -227,7 +238,7 @@ class Collector:
             Append(tenant, sifted.times, sifted.events, key, digest, source, received_at),
             _Waiting(tell, tenant, live=not backfill),
         )
-        return self._receipt(await durable, sifted, began)
+        return self._receipt(tenant, await durable, sifted, began)
 
     def accept_soon(
         self,
@@ -256,7 +267,7 @@ class Collector:
         self._need_room()
 
         def durable(outcome: Kept | Exception) -> None:
-            tell(outcome if isinstance(outcome, Exception) else self._receipt(outcome, sifted, began))
+            tell(outcome if isinstance(outcome, Exception) else self._receipt(tenant, outcome, sifted, began))
 
         self._hand_in(
             Append(tenant, sifted.times, sifted.events, key, digest, None, received_at),
@@ -303,10 +314,11 @@ class Collector:
         handed, self._handing_in = self._handing_in, []
         self.spool.hand_in(handed)
 
-    def _receipt(self, kept: Kept, sifted: Sifted, began: float) -> Receipt:
+    def _receipt(self, tenant: str, kept: Kept, sifted: Sifted, began: float) -> Receipt:
         self.observed.duplicates += kept.duplicates
         self.observed.ack.add(time.perf_counter() - began)
-        return Receipt(kept.accepted, kept.duplicates, sifted.rejected)
+        wishes = self.wishes.heed(tenant, sifted.events)
+        return Receipt(kept.accepted, kept.duplicates, sifted.rejected, wishes)
 
     def report(self, items: Sequence[Mapping[str, Any]], *, tenant: str = DEFAULT_TENANT) -> bool:
         """Take events of scrapewatch's own (samples, checks), from any thread; waits until they are durable.

@@ -59,6 +59,13 @@ def extern(**records: Mapping[str, Literal]) -> dict[str, Any]:
     return {"type": "File", "package": None, "imports": [], "body": body}
 
 
+def time_text(ns: int) -> str:
+    """The moment ``ns`` as Flux writes it, to the nanosecond."""
+    # to_rfc3339 stops at microseconds; the fraction is written out in full.
+    whole, rest = divmod(ns, SECOND)
+    return f"{to_rfc3339(whole * SECOND).removesuffix('Z')}.{rest:09d}Z"
+
+
 def _name(name: str) -> dict[str, str]:
     return {"type": "Identifier", "name": name}
 
@@ -74,12 +81,7 @@ def _literal(value: Literal) -> dict[str, Any]:
         case float():
             return {"type": "FloatLiteral", "value": value}
         case Time(ns):
-            # to_rfc3339 stops at microseconds; the fraction is written out in full.
-            whole, rest = divmod(ns, SECOND)
-            return {
-                "type": "DateTimeLiteral",
-                "value": f"{to_rfc3339(whole * SECOND).removesuffix('Z')}.{rest:09d}Z",
-            }
+            return {"type": "DateTimeLiteral", "value": time_text(ns)}
         case Duration(ns):
             return {"type": "DurationLiteral", "values": [{"magnitude": ns, "unit": "ns"}]}
         case Pattern(text):

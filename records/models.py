@@ -409,6 +409,17 @@ class DirtyWindowRow(Base):
     mark: Mapped[int]
 
 
+class SessionWish(Base):
+    """What a user wishes a session to be: the latest wish, until it is fulfilled."""
+
+    __tablename__ = "session_wishes"
+
+    tenant: Mapped[TenantKey]
+    session_id: Mapped[NameKey]
+    wish: Mapped[Word]
+    wished_at: Mapped[Nanoseconds]
+
+
 class Lease(Base):
     """Who may do what only one process may do, and until when."""
 

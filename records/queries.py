@@ -28,12 +28,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from records import wishes
 from records.engine import reading
 from records.merge import clean
-from records.models import Base, ErrorGroup, ScrapeSession, SiteExecution
+from records.models import Base, ErrorGroup, ScrapeSession, SessionWish, SiteExecution
 from records.settle import OPEN
 from scrapewatch.problems import InvalidInput, NotFound
 from scrapewatch.time import DAY, now_ns, to_datetime, to_ns, window_start
+from scrapewatch.wishes import Wish
 
 STATUSES = (*OPEN, "completed", "failed", "cancelled")
 MOST_ITEMS = 1_000
@@ -147,6 +149,7 @@ class SessionDetail:
     executions: list[Execution]
     breakers: list[Breaker]
     errors: list[Errors]
+    wish: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +243,9 @@ class RecordQueries:
             columns = _EXECUTIONS.c
             query = _of(_EXECUTIONS, tenant, session_id).order_by(columns.site_name, columns.attempt_number)
             executions = _rows(db, query)
+            wish = db.scalar(
+                select(SessionWish.wish).filter_by(tenant=clean(tenant), session_id=clean(session_id))
+            )
             errors = _rows(
                 db, _of(_ERRORS, tenant, session_id).order_by(_ERRORS.c.count.desc(), _ERRORS.c.id)
             )
@@ -249,7 +255,12 @@ class RecordQueries:
             executions=[_execution(row) for row in executions],
             breakers=_breakers(executions),
             errors=[_shaped(Errors, row) for row in errors],
+            wish=wish,
         )
+
+    def make_wish(self, tenant: str, session_id: str, wish: str) -> Wish | None:
+        """Wish that a session be what ``wish`` says: see :func:`records.wishes.make`."""
+        return wishes.make(self.engine, tenant, session_id, wish)
 
     def active_sessions(self, tenant: str, limit: int = 100) -> list[Session]:
         """Sessions that are running, queued or paused, newest first."""

@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from records import migrate
+from records import migrate, wishes
 from records.engine import make_engine, reading, writing
 from records.known import KnownSession, KnownSessions, rows_of
 from records.merge import TERMINAL, as_text, blank, clean, key_reader, merge, moment
@@ -52,6 +52,7 @@ from scrapewatch.measurements import KEEPING, Tier
 from scrapewatch.ports import DirtyWindow, RecordChanges, RowChange
 from scrapewatch.problems import ConfigurationError, StoreUnavailable
 from scrapewatch.time import SECOND, now_ns, to_datetime, to_ns
+from scrapewatch.wishes import Wish
 
 log = structlog.get_logger(__name__)
 
@@ -306,6 +307,10 @@ class SqlRecords:
             changed += [session_id for _, session_id in sorted(found)]
             if len(found) < WATCHED_AT_ONCE:
                 return changed
+
+    def wishes(self) -> list[Wish]:
+        """The wishes for sessions that are not fulfilled; those that are go."""
+        return wishes.pending(self.engine)
 
     def ready(self) -> str | None:
         """None when the records can be written to, or else what is wrong and what to do."""

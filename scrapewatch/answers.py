@@ -26,6 +26,17 @@ def ask(
         StoreUnavailable: the store does not answer.
 
     """
+    bound = bind(question, parameters)
+    tier = tier_for(QUESTIONS[question], time_range, now_ns())
+    return store.ask(question, bound, time_range, tier=tier, tenant=tenant)
+
+
+def bind(question: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    """All parameters of ``question``, with defaults for those that ``parameters`` has not.
+
+    Raises:
+        InvalidInput: no such question, a required parameter is missing, or one is not known.
+    """
     known = QUESTIONS.get(question)
     if known is None:
         raise InvalidInput(
@@ -42,8 +53,7 @@ def ask(
             raise InvalidInput(
                 f"{question} has no parameter of that name; it has: {', '.join(bound)}", "parameters"
             )
-    tier = tier_for(known, time_range, now_ns())
-    return store.ask(question, bound, time_range, tier=tier, tenant=tenant)
+    return bound
 
 
 def per_minute(count: int | float, every: int) -> float:

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 PATH = "/api/v1/monitoring/metrics"
@@ -32,12 +32,14 @@ class SendError(Exception):
 class Receipt:
     """What the collector made durable: counts of events ``accepted`` and ``duplicates``, and the items ``rejected``.
 
-    Each of ``rejected`` has ``index`` (in what was sent), ``field`` and ``reason``.
+    Each of ``rejected`` has ``index`` (in what was sent), ``field`` and ``reason``. ``wishes`` (session id → ``pause``, ``resume`` or
+    ``cancel``) are what users wish for the sessions of these events.
     """
 
     accepted: int
     duplicates: int
     rejected: Sequence[Mapping[str, Any]] = ()
+    wishes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Client:
@@ -48,6 +50,11 @@ class Client:
         api_key: sent as ``Authorization: Bearer``; none needed on loopback.
         timeout: seconds that one try may take.
         give_up_after: seconds after which a send that never got through raises.
+        on_wish: called with a session id and what users wish for it (``pause``, ``resume``, ``cancel``), once for each new wish, by
+            :meth:`send` in its thread once the events are durable. The scraper answers by sending ``session_paused``,
+            ``session_resumed`` or ``session_finished``.
+
+    ``wishes`` (session id → wish) are those that the scraper has not answered yet, as of the last events of each session.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class Client:
         api_key: str | None = None,
         timeout: float = 15.0,
         give_up_after: float = 60.0,
+        on_wish: Callable[[str, str], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not url.startswith(("http://", "https://")):
@@ -67,7 +75,9 @@ class Client:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._timeout = timeout
         self._give_up_after = give_up_after
+        self._on_wish = on_wish
         self._sleep = sleep
+        self.wishes: dict[str, str] = {}
 
     def send(
         self,
@@ -94,7 +104,8 @@ class Client:
             try:
                 request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:  # noqa: S310
-                    return _receipt(answer.status, answer.read())
+                    receipt = _receipt(answer.status, answer.read())
+                break
             except urllib.error.HTTPError as error:
                 detail = _detail(error)
                 if error.code not in (408, 429, 500, 502, 503, 504):
@@ -109,12 +120,27 @@ class Client:
             if time.monotonic() + wait > deadline:
                 raise ConnectionError(f"the collector at {self._url} took nothing: {reason}") from None
             self._sleep(wait)
+        self._heed({str(event.get("session_id")) for event in events}, receipt.wishes)
+        return receipt
+
+    def _heed(self, sessions: set[str], wishes: Mapping[str, str]) -> None:
+        """Keep the ``wishes`` for ``sessions``, and tell of those that are new."""
+        for session_id in sorted(sessions):
+            wish = wishes.get(session_id)
+            before = self.wishes.pop(session_id, None)
+            if wish is None:
+                continue
+            self.wishes[session_id] = wish
+            if wish != before and self._on_wish is not None:
+                self._on_wish(session_id, wish)
 
 
 def _receipt(status: int, body: bytes) -> Receipt:
     try:
         answer = json.loads(body)
-        return Receipt(answer["accepted"], answer["duplicates"], answer.get("rejected", ()))
+        accepted, duplicates = answer["accepted"], answer["duplicates"]
+        wishes = {each["session_id"]: each["wish"] for each in answer.get("wishes", ())}
+        return Receipt(accepted, duplicates, answer.get("rejected", ()), wishes)
     except (ValueError, TypeError, KeyError):
         raise SendError(status, "with no receipt; is that the URL of a collector?") from None
 

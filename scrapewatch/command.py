@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from scrapewatch import __version__
 from scrapewatch.client import Client, SendError
 
-_ELSEWHERE = "up, collector, api, demo, import and spool need the servers: run them from a checkout of scrapewatch or its image"
+_ELSEWHERE = "up, collector, api, demo, import, ask and spool need the servers: run them from a checkout of scrapewatch or its image"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

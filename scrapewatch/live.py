@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
-T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
+from scrapewatch.time import now_ns
 
 Message = Mapping[str, Any]
 """What is published: ``tenant``, ``metric``, ``session_id`` (or None), ``value`` and ``time`` (ns).
@@ -34,6 +33,17 @@ TURN_SECONDS: Final = 0.002
 
 _HEAVY: Final = 4_096
 """Characters of a posting's description that fill a queue as much as one message does."""
+
+
+def alert_message(tenant: str, alert: Mapping[str, Any]) -> Message:
+    """What to publish when ``alert`` (as the API shows it) fires, is acknowledged or is resolved: it reaches who listens to alerts."""
+    return {
+        "tenant": tenant,
+        "metric": "alert",
+        "session_id": alert.get("session_id"),
+        "value": dict(alert),
+        "time": now_ns(),
+    }
 
 
 class Hub(Protocol):
@@ -57,10 +67,8 @@ class Hub(Protocol):
         """
         ...
 
-    def subscribe(
-        self, tenant: str | None = None, session_id: str | None = None, *, limit: int = 2_000
-    ) -> Subscription:
-        """A new subscription to everything, to a tenant's messages, or to those of one of its sessions; close it when done.
+    def subscribe(self, tenant: str | None = None, *, limit: int = 2_000) -> Subscription:
+        """A new subscription to everything, or to a tenant's messages; close it when done.
 
         ``limit`` is how many messages may wait for its reader.
         """
@@ -76,21 +84,13 @@ def weight_of(message: Message) -> int:
 
 
 class Slice:
-    """Consecutive messages, shared by all subscriptions that they reached, as is what is made of them."""
+    """Consecutive messages, shared by all subscriptions that they reached."""
 
-    __slots__ = ("_made", "messages", "weight")
+    __slots__ = ("messages", "weight")
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.messages = messages
         self.weight = sum(map(weight_of, messages))
-        self._made: dict[Callable[..., Any], Any] = {}
-
-    def made(self, make: Callable[[Sequence[Message]], T]) -> T:
-        """What ``make`` makes of the messages, made once however many readers ask for it."""
-        found: T | None = self._made.get(make)
-        if found is None:
-            found = self._made[make] = make(self.messages)
-        return found
 
 
 class Subscription:
@@ -190,7 +190,6 @@ class MemoryHub:
         self.dropped = 0
         self._everything: set[Subscription] = set()
         self._tenants: dict[str, set[Subscription]] = {}
-        self._sessions: dict[tuple[str, str | None], set[Subscription]] = {}
         self._pending: deque[Sequence[Message]] = deque()
         self._count = 0
         self._making: Iterator[Message] | None = None
@@ -203,7 +202,7 @@ class MemoryHub:
 
     def publish(self, messages: Sequence[Message]) -> None:
         """See :meth:`Hub.publish`."""
-        if not messages or not (self._everything or self._tenants or self._sessions):
+        if not messages or not (self._everything or self._tenants):
             return
         self._pending.append(messages)
         self._count += len(messages)
@@ -213,29 +212,18 @@ class MemoryHub:
             self._turning = True
             asyncio.get_running_loop().call_soon(self._turn)
 
-    def subscribe(
-        self, tenant: str | None = None, session_id: str | None = None, *, limit: int = 2_000
-    ) -> Subscription:
-        """See :meth:`Hub.subscribe`.
-
-        Raises:
-            ValueError: a session without its tenant.
-        """
-        if tenant is None:
-            if session_id is not None:
-                raise ValueError("a session belongs to a tenant: name it, too")
-            subscription = Subscription(limit, self._everything.discard)
-            self._everything.add(subscription)
-        elif session_id is None:
-            subscription = _add(self._tenants, tenant, limit)
-        else:
-            subscription = _add(self._sessions, (tenant, session_id), limit)
+    def subscribe(self, tenant: str | None = None, *, limit: int = 2_000) -> Subscription:
+        """See :meth:`Hub.subscribe`."""
+        if tenant is not None:
+            return _add(self._tenants, tenant, limit)
+        subscription = Subscription(limit, self._everything.discard)
+        self._everything.add(subscription)
         return subscription
 
     def _drop(self, count: int) -> None:
         self._count -= count
         self.dropped += count
-        for subscriptions in (self._everything, *self._tenants.values(), *self._sessions.values()):
+        for subscriptions in (self._everything, *self._tenants.values()):
             for subscription in subscriptions:
                 subscription.dropped += count
 
@@ -274,18 +262,6 @@ class MemoryHub:
         _offer(self._everything, made)
         for tenant, subscriptions in self._tenants.items():
             _offer(subscriptions, [message for message in made if message["tenant"] == tenant])
-        if not self._sessions:
-            return
-        sessions: dict[tuple[str, str | None], list[Message]] = {}
-        for message in made:
-            key = (message["tenant"], message.get("session_id"))
-            known = sessions.get(key)
-            if known is None:
-                sessions[key] = [message]
-            else:
-                known.append(message)
-        for key, messages in sessions.items():
-            _offer(self._sessions.get(key, ()), messages)
 
 
 def _offer(subscriptions: Collection[Subscription], messages: Sequence[Message]) -> None:
@@ -295,7 +271,7 @@ def _offer(subscriptions: Collection[Subscription], messages: Sequence[Message])
             subscription.offer(found)
 
 
-def _add(index: dict[K, set[Subscription]], key: K, limit: int) -> Subscription:
+def _add(index: dict[str, set[Subscription]], key: str, limit: int) -> Subscription:
     """A new subscription under ``key``, which goes from the index with the last of its subscriptions."""
 
     def forget(subscription: Subscription) -> None:

@@ -63,11 +63,9 @@ class RedisHub:
         """See :meth:`scrapewatch.live.Hub.publish`."""
         self._here.publish(messages)
 
-    def subscribe(
-        self, tenant: str | None = None, session_id: str | None = None, *, limit: int = 2_000
-    ) -> Subscription:
+    def subscribe(self, tenant: str | None = None, *, limit: int = 2_000) -> Subscription:
         """See :meth:`scrapewatch.live.Hub.subscribe`."""
-        return self._everywhere.subscribe(tenant, session_id, limit=limit)
+        return self._everywhere.subscribe(tenant, limit=limit)
 
     @contextlib.asynccontextmanager
     async def running(self, *, publishing: bool = True, listening: bool = True) -> AsyncIterator[None]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from scrapewatch.line_protocol import Point
 from scrapewatch.measurements import Tier
+from scrapewatch.wishes import Wish
 
 DEFAULT_TENANT = "default"
 
@@ -236,6 +237,10 @@ class RecordStore(Protocol):
 
         Returns the ids of the sessions that changed.
         """
+        ...
+
+    def wishes(self) -> Sequence[Wish]:
+        """The wishes for sessions that are not fulfilled, of all tenants."""
         ...
 
     def ready(self) -> str | None:

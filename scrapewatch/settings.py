@@ -94,9 +94,14 @@ class Settings(BaseModel):
     alert_channels: Names = Field(
         (), description="Channels that alerts go to, by commas: email, slack, telegram."
     )
-    websocket_max_connections: int = Field(100, ge=1, le=100_000, description="WebSockets open at once.")
+    websocket_max_connections: int = Field(
+        100, ge=1, le=100_000, description="Clients that listen at once: WebSockets and streams of events."
+    )
     real_time_update_interval: float = Field(
-        5.0, ge=0.1, le=3600, description="Seconds between system metrics on a WebSocket."
+        5.0,
+        ge=0.1,
+        le=3600,
+        description="Seconds between system metrics on a WebSocket; up to eight times as many while the machine has enough to do.",
     )
 
     stall_after: float = Field(

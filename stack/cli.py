@@ -1,4 +1,4 @@
-"""The command ``scrapewatch`` where the servers are: ``up``, ``collector``, ``api``, ``demo``, ``import``, ``send``, ``spool``.
+"""The command ``scrapewatch`` where the servers are: ``up``, ``collector``, ``api``, ``demo``, ``import``, ``send``, ``ask``, ``spool``.
 
 What takes long to load (the servers, the stores, the settings' validation) is imported by the commands that need it: the others answer
 in the time that the terminal's own libraries take.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from rich.console import Console
 from rich.progress import MofNCompleteColumn
 
 import scrapewatch.command
@@ -196,6 +198,74 @@ def _import_runs(plan: importing.Plan, url: str | None, chosen: Settings) -> imp
         done = _send(plan, own)
     _tell(done, None)
     return done
+
+
+# --- questions
+
+
+@commands.command("ask")
+def ask_question(
+    question: Annotated[
+        str | None, typer.Argument(help="Its name, such as throughput; none lists all.", show_default=False)
+    ] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Argument(help="NAME=VALUE each, such as site=indeed.", show_default=False)
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option(help="How far back: 24h (if nothing is said), 30m, 7d …")
+    ] = None,
+    begin: Annotated[str | None, typer.Option("--from", help="Where the range begins, RFC 3339.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Where it ends; now if not given.")] = None,
+    every: Annotated[
+        str | None, typer.Option(help="Length of a window, such as 5m; fitting if not given.")
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    flux: Annotated[
+        bool, typer.Option("--flux", help="Print the question in Flux instead, to paste elsewhere.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option("--url", help="The stack to ask; none: InfluxDB, where it is set.")
+    ] = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Ask a question of docs/questions.md: of a running stack, or of the InfluxDB that the settings name."""
+    from scrapewatch.ranges import range_of
+    from scrapewatch.time import now_ns
+    from stack import ask
+
+    if question is None:
+        from scrapewatch.questions import QUESTIONS
+
+        for name, known in sorted(QUESTIONS.items()):
+            wants = " ".join(
+                f"{each.name}=…" if each.default is None else f"[{each.name}=…]" for each in known.parameters
+            )
+            out.print(f"[bold]{name}[/] {plain(wants)}\n    {plain(known.description)}", highlight=False)
+        return
+    if format_ not in ask.FORMATS:
+        raise InvalidInput(f"a format is one of {', '.join(ask.FORMATS)}")
+    time_range = range_of(last=last, start=begin, stop=end, every=every, now=now_ns())
+    asking = ask.Asking(question, ask.parameters_of(parameters or ()), time_range)
+    if flux:
+        typer.echo(ask.as_flux(asking))
+        return
+    chosen = _settings(None, None, data_dir)
+    asked_at = ask.settle(chosen, url)
+    answer = (
+        ask.of_stores(asking, chosen)
+        if asked_at is None
+        else ask.over_http(asking, asked_at, os.environ.get("SCRAPEWATCH_API_KEY"))
+    )
+    if format_ == "json":
+        typer.echo(ask.as_json(answer))
+    elif format_ == "csv":
+        typer.echo(ask.as_csv(answer))
+    elif not answer.rows:
+        err.print("There is nothing in that range.", highlight=False)
+    else:
+        # Into a file or a pipe as wide as it is.
+        shown = out if out.is_terminal else Console(width=10_000)
+        shown.print(ask.as_table(answer, question))
 
 
 # --- settings and life

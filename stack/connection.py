@@ -132,8 +132,11 @@ class Connection(HttpToolsProtocol):
         """Say nothing: a collector alone serves no WebSockets, and answers who asks for one as any other request."""
 
     def shutdown(self) -> None:
-        """End it, after the answer under way if there is one."""
+        """End it, after the answer under way if there is one that has an end."""
         if self._answering is None or self._answering.response_complete:
+            self.transport.close()
+        elif self._answering.endless:
+            self._answering.disconnect()
             self.transport.close()
         else:
             self._answering.keep_alive = False
@@ -343,6 +346,7 @@ class Exchange:
         "awaited",
         "continue_awaited",
         "disconnected",
+        "endless",
         "keep_alive",
         "received",
         "response_complete",
@@ -357,6 +361,7 @@ class Exchange:
         self.keep_alive = keep_alive
         self.continue_awaited = False
         self.disconnected = False
+        self.endless = False  # the answer has events for as long as the client listens
         self.awaited = False  # the application waits for more of the body
         self.received = 0
         self.response_started = False
@@ -500,6 +505,8 @@ class Exchange:
         for name, value in (*self._connection.server_state.default_headers, *headers):
             if name == b"content-length":
                 self._left = int(value)
+            elif name == b"content-type" and value.startswith(b"text/event-stream"):
+                self.endless = True
             elif name == b"connection" and b"close" in value.lower():
                 self.keep_alive = False
                 continue

@@ -117,7 +117,7 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
     hub: Hub = MemoryHub()
     if settings.redis_url is not None:
         hub = shared = _redis_hub(settings.redis_url.get_secret_value())
-        runs.append(lambda: shared.running(publishing=COLLECTOR in parts, listening=API in parts))
+        runs.append(lambda: shared.running(listening=API in parts))
     collecting = None
     if COLLECTOR in parts:
         collecting = Collector(settings, series, records, hub, aside=stack.forwarding.command(settings))

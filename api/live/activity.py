@@ -25,6 +25,15 @@ MOST_ERROR_TYPES = 50
 
 _COUNTED = frozenset({"job_scraped", "page_processed", "error_occurred"})
 
+_STATUS = {
+    "session_queued": "queued",
+    "session_started": "running",
+    "session_paused": "paused",
+    "session_resumed": "running",
+    "session_finished": None,
+}
+"""What an event makes of a session's status; None: what it says."""
+
 
 @dataclass(slots=True)
 class Counts:
@@ -122,6 +131,8 @@ class SessionActivity:
     memory_mb: float | None = None
     cpu_percent: float | None = None
     last_event: int = 0
+    status: str | None = None
+    status_at: int = 0
 
 
 class Activity:
@@ -145,7 +156,7 @@ class Activity:
         errors: dict[tuple[int, str], int] = {}
         for message in messages:
             metric = message["metric"]
-            if metric in OWN:
+            if metric in OWN or metric == "alert":
                 continue
             if metric == "resources" and message["value"].get("sampled"):
                 # By the collector, that is: the scraper was not heard of.
@@ -200,6 +211,9 @@ class Activity:
         session = self._session(session_id) if session_id else None
         if session is not None:
             session.last_event = max(session.last_event, time)
+            if metric in _STATUS and time >= session.status_at:
+                session.status = _STATUS[metric] or value["status"]
+                session.status_at = time
         if metric == "circuit_breaker":
             self.see_breaker(value["site"], value["state"], value.get("failures"), time)
         elif session is not None:
@@ -242,6 +256,10 @@ class Activity:
     def session(self, session_id: str) -> SessionActivity | None:
         """What a session does now, None where nothing was heard of it lately."""
         return self._sessions.get(session_id)
+
+    def sessions_since(self, since: int) -> dict[str, SessionActivity]:
+        """The sessions that were heard of since ``since``, by id."""
+        return {name: session for name, session in self._sessions.items() if session.last_event >= since}
 
     def active_scrapers(self, since: int) -> int:
         """Scrapers at work in all sessions that were heard of since ``since``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,8 +16,9 @@ import structlog
 from api.health.checks import HealthChecker
 from api.health.host import HostReader
 from api.live import summary
-from api.live.activity import SPAN, STEP, Activity, Counts
-from api.live.stream import Streams
+from api.live.activity import MOST_SESSIONS, SPAN, STEP, Activity, Counts
+from api.live.interval import Interval
+from api.live.stream import Streams, channel_of
 from api.patience import Patience
 from api.sessions.models import Session
 from records.queries import RecordQueries
@@ -34,6 +36,8 @@ COUNT_EVERY = 0.05
 """Seconds between counts: many small commits then cost hardly more than one large one."""
 RECENT = 20
 SESSIONS = 20
+RECORDED = 10 * SECOND
+"""After so many ns the records know what was heard."""
 FRESH = 1.0
 """Seconds for which a message serves those who connect."""
 
@@ -46,6 +50,15 @@ class _Pending:
 
     counts: Counter[str] = field(default_factory=Counter)
     recent: deque[Message] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+
+@dataclass(slots=True)
+class _Told:
+    """What was last told of a session."""
+
+    status: str | None = None
+    verdict: str | None = None
+    last_event: int = 0
 
 
 class LiveFeed:
@@ -71,6 +84,8 @@ class LiveFeed:
         self._host = host
         self._patience = patience
         self._streams = streams
+        self._interval = Interval(settings.real_time_update_interval)
+        self._told: dict[str, dict[str, _Told]] = {}
         self._pending: dict[str, _Pending] = {}
         self._latest: dict[str, tuple[int, bytes]] = {}
         self._making = asyncio.Lock()
@@ -88,6 +103,7 @@ class LiveFeed:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._count(listening))
                 group.create_task(self._tell_events())
+                group.create_task(self._tell_sessions())
                 group.create_task(self._tell_system())
         finally:
             listening.close()
@@ -122,12 +138,13 @@ class LiveFeed:
             degraded.append("sessions")
             _log.warning("sessions cannot be shown", reason=str(error))
         states = list(self.checker.states.values()) if self.checker else []
+        host = await asyncio.to_thread(self._host.read)
         return {
             "type": "system",
             "time": to_rfc3339(now),
-            "interval": self._settings.real_time_update_interval,
+            "interval": self._interval.seconds,
             "overall": summary.overall(states, sessions or [], degraded),
-            "host": asdict(await asyncio.to_thread(self._host.read)),
+            "host": asdict(host),
             "throughput": summary.throughput(activity, now),
             "sites": summary.sites(activity, now),
             "errors": summary.errors(activity, now),
@@ -154,7 +171,11 @@ class LiveFeed:
     def _note(self, tenant: str, messages: Sequence[Message]) -> None:
         pending = self._pending.setdefault(tenant, _Pending())
         pending.counts.update([message["metric"] for message in messages])
-        latest = (message for message in reversed(messages) if message["metric"] not in OWN)
+        latest = (
+            message
+            for message in reversed(messages)
+            if channel_of(message) == "events" and message["metric"] not in OWN
+        )
         pending.recent.extend(reversed(list(islice(latest, RECENT))))
 
     async def _tell_events(self) -> None:
@@ -162,7 +183,7 @@ class LiveFeed:
             await asyncio.sleep(EVENTS_EVERY)
             pending, self._pending = self._pending, {}
             for tenant, noted in pending.items():
-                for metric in OWN:
+                for metric in (*OWN, "alert"):
                     noted.counts.pop(metric, None)
                 if not noted.counts:
                     continue
@@ -175,18 +196,84 @@ class LiveFeed:
                 self._streams.of(tenant).add([{"tenant": tenant, "metric": "summary", "value": summary}])
 
     async def _tell_system(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(self._settings.real_time_update_interval)
-            for tenant, stream in self._streams.items():
-                if not stream.wanted("system"):
-                    continue
+            due = clock() + self._interval.seconds
+            await asyncio.sleep(self._interval.seconds)
+            late = clock() - due
+            listened_to = [tenant for tenant, stream in self._streams.items() if stream.wanted("system")]
+            if listened_to:
+                host = await asyncio.to_thread(self._host.read)
+                self._interval.look(cpu_percent=host.cpu_percent, late=late)
+            for tenant in listened_to:
                 try:
                     text = await self.system_message(tenant)
                 except Exception:
                     # One bad round must not end the live page for good.
                     _log.error("the system message failed", exc_info=True)
                     continue
-                stream.tell_system(text)
+                self._streams.of(tenant).tell_system(text)
+
+    async def _tell_sessions(self) -> None:
+        """Tell of sessions whose status changed at once, of what the others do once an interval, and of verdicts once they are known."""
+        clock = asyncio.get_running_loop().time
+        due = 0.0
+        while True:
+            await asyncio.sleep(EVENTS_EVERY)
+            everything = clock() >= due
+            if everything:
+                due = clock() + self._interval.seconds
+            for tenant, stream in self._streams.items():
+                if not stream.wanted("sessions"):
+                    self._told.pop(tenant, None)
+                    continue
+                try:
+                    messages = await self._changed_sessions(tenant, everything=everything)
+                except Exception:
+                    _log.error("what sessions do cannot be told", exc_info=True)
+                    continue
+                if messages:
+                    stream.add(messages)
+
+    async def _changed_sessions(self, tenant: str, *, everything: bool) -> list[Message]:
+        """What is new of sessions, as messages: of those whose status changed, with ``everything`` of all that did or became anything."""
+        now, activity = now_ns(), self.activity(tenant)
+        first = tenant not in self._told
+        everything = everything or first
+        told = self._told.setdefault(tenant, {})
+        verdicts: dict[str, tuple[str, str | None]] = {}
+        if everything:
+            with contextlib.suppress(ScrapewatchError):
+                page = await self._patience["records"].call(self._records.sessions, tenant, limit=SESSIONS)
+                verdicts = {item.session_id: (item.status, item.verdict) for item in page.items}
+        heard = activity.sessions_since(now - SPAN)
+        messages: list[Message] = []
+        for session_id in {**heard, **verdicts}:
+            session = heard.get(session_id)
+            status, verdict = verdicts.get(session_id, (None, told.get(session_id, _Told()).verdict))
+            # The records are a few seconds behind what was heard, and the only ones to know of what is silent.
+            if session is not None and (status is None or now - session.status_at < RECORDED):
+                status = session.status or status
+            before = told.get(session_id, _Told())
+            state = _Told(status or before.status, verdict, session.last_event if session else 0)
+            if not everything:
+                state.last_event = before.last_event
+            if state == before:
+                continue
+            told[session_id] = state
+            if first and (session is None or now - session.status_at > RECORDED):
+                continue  # it is no news to those who just came
+            value = {
+                "session_id": session_id,
+                "time": to_rfc3339(now),
+                "status": state.status,
+                "verdict": state.verdict,
+                "now": summary.session_now(session, now),
+            }
+            messages.append({"tenant": tenant, "metric": "session", "session_id": session_id, "value": value})
+        while len(told) > MOST_SESSIONS:
+            del told[next(iter(told))]
+        return messages
 
     async def _seed(self, now: int) -> None:
         """Take what the store knows of the last minutes, so that a restart leaves no hole in the picture."""

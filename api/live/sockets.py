@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -14,21 +14,27 @@ from starlette.websockets import WebSocketDisconnect
 
 from api.access import tenant_of
 from api.live.connections import Connections
+from api.live.feed import LiveFeed
 from api.live.protocol import wire_of
-from api.live.stream import Filter, Interest, Reader
+from api.live.stream import Interest, Reader, Want
+from api.live.subscriptions import as_json, changed, interest_of, said
 from api.services import ApiServices
 from api.sessions.routes import read_session
-from scrapewatch.problems import NotFound, ScrapewatchError
+from scrapewatch.problems import InvalidInput, NotFound, ScrapewatchError
 from scrapewatch.time import now_ns, to_rfc3339
 
 SEND_SECONDS = 5.0
 """A client that takes nothing for so long is dropped."""
 FULL = 1013
 """Close code "try again later": https://www.iana.org/assignments/websocket/websocket.xhtml"""
-GAP: Final = b'{"type":"gap"}'
-"""What came right after the number that was asked for is not there any more."""
-SYSTEM: Final = Interest(frozenset({"system", "summary"}))
+POLICY = 1008
+"""Close code for who asks for what there is not."""
+_SYSTEM: Final = Interest(frozenset({Want("system"), Want("summary")}))
 _PONG: Final = b'{"type":"pong"}'
+
+
+Heed = Callable[[Mapping[str, Any]], Awaitable[Sequence[bytes]]]
+"""Answers to what a client said."""
 
 
 class TooSlow(Exception):
@@ -74,48 +80,47 @@ class Line:
         if wire is not None:
             wire.write_text(text)
 
-    async def read(self) -> None:
-        """Answer pings until the client is gone; all else that it says is passed over."""
+    async def read(self, heed: Heed) -> None:
+        """Answer what the client says until it is gone: pings, and what ``heed`` has answers to; all else is passed over."""
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if _is_ping(message.get("text")):
-                await self.send(_PONG)
+            asked = said(message.get("text"))
+            for answer in [_PONG] if asked.get("type") == "ping" else await heed(asked):
+                await self.send(answer)
 
 
-def _is_ping(text: str | None) -> bool:
-    if text is None or len(text) > 1_000:
-        return False
-    if text == "ping":
-        return True
-    try:
-        said = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(said, dict) and said.get("type") == "ping"
+async def _heed_nothing(_: Mapping[str, Any]) -> Sequence[bytes]:
+    return ()
 
 
 async def serve(
-    websocket: WebSocket, connections: Connections, reader: Reader, first: Callable[[], Awaitable[bytes]]
+    websocket: WebSocket,
+    connections: Connections,
+    reader: Reader,
+    first: Callable[[], Awaitable[Sequence[bytes]]],
+    heed: Heed = _heed_nothing,
 ) -> None:
-    """Accept ``websocket``, send what ``first`` makes and then what ``reader`` gets, until either side ends."""
-    await websocket.accept()
+    """Accept ``websocket``, send what ``first`` makes and then what ``reader`` gets, until either side ends.
+
+    ``heed`` makes the answers to what the client says, if there are any.
+    """
     with connections.one_more() as room, closing(reader):
+        await websocket.accept()
         if not room:
             await websocket.close(FULL, "as many WebSockets are open as may be")
             return
         line = Line(websocket)
 
         async def write() -> None:
-            await line.send(await first())
-            if reader.gap:
-                await line.send(GAP)
+            for text in await first():
+                await line.send(text)
             while True:
-                texts = reader.take()
-                for text in texts:
-                    await line.send(text)
-                if not texts:
+                found = reader.take()
+                for told in found:
+                    await line.send(told.text)
+                if not found:
                     line.step_in(reader)
                     await reader.news()
 
@@ -130,7 +135,7 @@ async def serve(
                     pass
                 group.cancel_scope.cancel()
 
-            group.start_soon(until_it_ends, line.read)
+            group.start_soon(until_it_ends, lambda: line.read(heed))
             group.start_soon(until_it_ends, write)
 
 
@@ -142,21 +147,81 @@ def build_router(services: ApiServices) -> APIRouter:
     @router.websocket("/ws/system")
     async def system(websocket: WebSocket) -> None:
         tenant = tenant_of(websocket)
-        reader = streams.of(tenant).reader(SYSTEM, websocket.query_params.get("after"))
-        await serve(websocket, connections, reader, lambda: feed.system_message(tenant))
+
+        async def first() -> list[bytes]:
+            return [await feed.system_message(tenant)]
+
+        await serve(websocket, connections, streams.of(tenant).reader(_SYSTEM), first)
 
     @router.websocket("/ws/sessions/{session_id}")
     async def session(websocket: WebSocket, session_id: str) -> None:
-        tenant = tenant_of(websocket)
-        interest = Interest(frozenset({"events"}), frozenset({Filter(session_id=session_id)}))
+        tenant, after = tenant_of(websocket), websocket.query_params.get("after")
+        stream = streams.of(tenant)
         # Before the session is read: what happens meanwhile may come twice, but is not missed.
-        reader = streams.of(tenant).reader(interest, websocket.query_params.get("after"))
-        await serve(websocket, connections, reader, lambda: _snapshot(services, tenant, session_id))
+        latest = stream.latest
+        reader = stream.reader(Interest(frozenset({Want("events", session_id)})), after)
+
+        async def first() -> list[bytes]:
+            known = {"session_id": session_id, "id": latest, "resumed": resumed(reader, after)}
+            return [orjson.dumps({**await _snapshot(services, tenant, session_id), **known})]
+
+        await serve(websocket, connections, reader, first)
+
+    @router.websocket("/monitoring/realtime")
+    async def realtime(websocket: WebSocket) -> None:
+        tenant, after = tenant_of(websocket), websocket.query_params.get("after")
+        stream = streams.of(tenant)
+        try:
+            interest = interest_of(websocket.query_params)
+        except InvalidInput as error:
+            await websocket.accept()
+            await websocket.close(POLICY, f"{error.field}: {error}"[:120])
+            return
+        latest = stream.latest
+        reader = stream.reader(interest, after)
+
+        async def first() -> list[bytes]:
+            return await greeting(feed, tenant, reader, latest, after)
+
+        async def heed(asked: Mapping[str, Any]) -> Sequence[bytes]:
+            if asked.get("type") not in ("subscribe", "unsubscribe"):
+                return ()
+            had = reader.interest
+            try:
+                reader.want(changed(had, asked))
+            except InvalidInput as error:
+                return [orjson.dumps({"type": "error", "field": error.field, "detail": str(error)})]
+            answers = [orjson.dumps({"type": "subscribed", "channels": as_json(reader.interest)})]
+            if reader.interest.has("system") and not had.has("system"):
+                answers.append(await feed.system_message(tenant))
+            return answers
+
+        await serve(websocket, connections, reader, first, heed)
 
     return router
 
 
-async def _snapshot(services: ApiServices, tenant: str, session_id: str) -> bytes:
+def resumed(reader: Reader, after: str | None) -> bool | None:
+    """Whether all that came after the number ``after`` follows; None where none was named."""
+    return None if after is None else not reader.gap
+
+
+async def greeting(
+    feed: LiveFeed, tenant: str, reader: Reader, latest: str, after: str | None
+) -> list[bytes]:
+    """What a client is told first: ``hello`` with what it gets and from where on, and how the system is if it wants to know."""
+    hello = {
+        "type": "hello",
+        "time": to_rfc3339(now_ns()),
+        "id": latest,
+        "resumed": resumed(reader, after),
+        "channels": as_json(reader.interest),
+    }
+    system = [await feed.system_message(tenant)] if reader.interest.has("system") else []
+    return [orjson.dumps(hello), *system]
+
+
+async def _snapshot(services: ApiServices, tenant: str, session_id: str) -> dict[str, Any]:
     """The message ``session``: null where there is no such session (yet), or where the records cannot be read now."""
     snapshot: dict[str, Any] | None = None
     degraded = []
@@ -166,12 +231,4 @@ async def _snapshot(services: ApiServices, tenant: str, session_id: str) -> byte
         pass
     except ScrapewatchError:
         degraded.append("session")
-    return orjson.dumps(
-        {
-            "type": "session",
-            "time": to_rfc3339(now_ns()),
-            "session_id": session_id,
-            "snapshot": snapshot,
-            "degraded": degraded,
-        }
-    )
+    return {"type": "session", "time": to_rfc3339(now_ns()), "snapshot": snapshot, "degraded": degraded}

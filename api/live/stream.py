@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -38,52 +38,75 @@ MESSAGES_PER_SECOND: Final = 12_500
 Numbered = tuple[int, Message]
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which events are wanted: those of a session, of a site, of a metric; None: of any."""
+CHANNELS: Final = ("sessions", "system", "alerts", "events")
+"""What may be asked for by name."""
 
+_CHANNEL_OF: Final = {"alert": "alerts", "session": "sessions", "summary": "summary"}
+
+
+def channel_of(message: Message) -> str:
+    """The channel that carries ``message``: what is no event bears a metric that no event has."""
+    return _CHANNEL_OF.get(message["metric"], "events")
+
+
+class Told(NamedTuple):
+    """A message as it is told: its ``type``, the number of what it ends with (None: it stands for itself), and all of it as JSON."""
+
+    type: str
+    id: str | None
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What of a ``channel`` is wanted: what is of a session, of a site, and of a metric; None: of any."""
+
+    channel: str
     session_id: str | None = None
     site: str | None = None
     metric: str | None = None
 
-    def takes(self, message: Message) -> bool:
-        """Whether ``message`` is wanted."""
+    def takes(self, channel: str, message: Message) -> bool:
+        """Whether ``message``, which ``channel`` carries, is wanted."""
+        if channel != self.channel:
+            return False
         metric = message["metric"]
         return (
             (self.session_id is None or message.get("session_id") == self.session_id)
-            and (metric not in OWN if self.metric is None else metric == self.metric)
             and (self.site is None or message["value"].get("site") == self.site)
+            # What scrapewatch reports of itself is told to who asks for it by name.
+            and (channel != "events" or (metric not in OWN if self.metric is None else metric == self.metric))
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """What a reader wants: ``channels``, and of ``events`` those that any of ``filters`` takes."""
+    """All that a reader wants."""
 
-    channels: frozenset[str]
-    filters: frozenset[Filter] = frozenset({Filter()})
-
-    @property
-    def session_id(self) -> str | None:
-        """The session that all it wants is of; None where it wants more."""
-        if self.channels == {"events"} and len(self.filters) == 1:
-            return next(iter(self.filters)).session_id
-        return None
+    wants: frozenset[Want]
 
     def takes(self, message: Message) -> bool:
         """Whether ``message`` is wanted."""
         channel = channel_of(message)
-        if channel not in self.channels:
-            return False
-        return channel != "events" or any(wanted.takes(message) for wanted in self.filters)
+        return any(want.takes(channel, message) for want in self.wants)
 
+    def has(self, channel: str) -> bool:
+        """Whether anything of ``channel`` is wanted."""
+        return any(want.channel == channel for want in self.wants)
 
-_CHANNELS: Final = {"alert": "alerts", "session": "sessions", "summary": "summary"}
+    @property
+    def sessions(self) -> frozenset[str] | None:
+        """The sessions that all messages are of; None where others are wanted, too."""
+        found = {want.session_id for want in self.wants if want.channel != "system"}
+        return None if None in found else frozenset(session_id for session_id in found if session_id)
 
-
-def channel_of(message: Message) -> str:
-    """The channel that carries ``message``: what is no event is of a metric that no event has."""
-    return _CHANNELS.get(message["metric"], "events")
+    @property
+    def session_id(self) -> str | None:
+        """The session that all the events are of, where nothing but its events is wanted."""
+        if len(self.wants) == 1:
+            (want,) = self.wants
+            return want.session_id if want.channel == "events" else None
+        return None
 
 
 class Reader:
@@ -94,23 +117,39 @@ class Reader:
 
     def __init__(self, party: Party, following: int, *, gap: bool = False) -> None:
         self.gap = gap
+        self._news = asyncio.Event()
+        self._join(party, following)
+
+    def _join(self, party: Party, following: int) -> None:
         self._party = party
         # What the party holds comes to it, too, even if it knows some of it.
         self._following = min(following, party.told)
         self._counted = party.counted - len(party.wanted(self._following))
         self._system = party.stream.system
-        self._news = asyncio.Event()
+        party.readers.add(self)
 
-    def take(self) -> list[bytes]:
-        """The texts that it has not got yet, of up to :data:`MOST_EVENTS` events; none when it has got all."""
+    @property
+    def interest(self) -> Interest:
+        """What it wants."""
+        return self._party.interest
+
+    def want(self, interest: Interest) -> None:
+        """Want something else from now on."""
+        self.step_out()
+        self._party.leave(self)
+        self._join(self._party.stream.party(interest), self._following)
+
+    def take(self) -> list[Told]:
+        """What it has not got yet, of up to :data:`MOST_EVENTS` events; none when it has got all."""
         party = self._party
-        texts: list[bytes] = []
+        found: list[Told] = []
         if self._following < party.told:
-            texts, self._following, self._counted = party.read(self._following, self._counted)
-        if party.wants_system and self._system is not party.stream.system:
-            self._system = party.stream.system
-            texts = [*texts, self._system]
-        return texts
+            found, self._following, self._counted = party.read(self._following, self._counted)
+        system = party.stream.system
+        if party.wants_system and system is not None and self._system is not system:
+            self._system = system
+            found = [*found, system]
+        return found
 
     async def news(self) -> None:
         """Wait until there may be something to take, or it fell out of step."""
@@ -152,7 +191,7 @@ class Party:
     def __init__(self, stream: Stream, interest: Interest) -> None:
         self.stream = stream
         self.interest = interest
-        self.wants_system = "system" in interest.channels
+        self.wants_system = interest.has("system")
         self.told = stream.following
         self.counted = 0
         self.readers: set[Reader] = set()
@@ -162,7 +201,7 @@ class Party:
         self._lost = 0
         self._due = self._share = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._read: tuple[tuple[int, int, int], tuple[list[bytes], int, int]] | None = None
+        self._read: tuple[tuple[int, int, int], tuple[list[Told], int, int]] | None = None
 
     def wanted(self, following: int) -> list[Numbered]:
         """What its readers want of what the stream keeps from the number ``following`` on and they were told."""
@@ -184,8 +223,8 @@ class Party:
         self._count += count
         self._lost += count
 
-    def read(self, following: int, counted: int) -> tuple[list[bytes], int, int]:
-        """The texts from the number ``following`` on for one who has got ``counted`` messages before, and both as they are then."""
+    def read(self, following: int, counted: int) -> tuple[list[Told], int, int]:
+        """What is told from the number ``following`` on for one who has got ``counted`` messages before, and both as they are then."""
         missing = self.counted - counted
         key = (following, self.told, missing)
         if self._read is None or self._read[0] != key:
@@ -193,14 +232,14 @@ class Party:
             lost = missing - len(found)
             now, later = found[:MOST_EVENTS], found[MOST_EVENTS:]
             until = later[0][0] if later else self.told
-            self._read = key, (self._texts(now, lost), until, missing - len(later))
+            self._read = key, (self._made(now, lost), until, missing - len(later))
             self.stream.count_lost(lost)
-        texts, until, got = self._read[1]
-        return texts, until, counted + got
+        told, until, got = self._read[1]
+        return told, until, counted + got
 
-    def tell_system(self, text: bytes) -> None:
+    def tell_system(self, told: Told) -> None:
         """Tell what stands for itself, and takes the place of what was told before."""
-        self._write(text)
+        self._write(told)
         self._wake()
 
     def leave(self, reader: Reader) -> None:
@@ -236,13 +275,15 @@ class Party:
         self.counted = self._count - len(self._held)
         if self.in_step:
             self.stream.count_lost(lost * len(self.in_step))
-            for text in self._texts(found, lost):
-                self._write(text)
+            for told in self._made(found, lost):
+                self._write(told)
         self._wake()
         self._go_on()
 
-    def _write(self, text: bytes) -> None:
-        frame = text_frame(text)
+    def _write(self, told: Told) -> None:
+        if not self.in_step:
+            return
+        frame = text_frame(told.text)
         for reader, write in list(self.in_step.items()):
             try:
                 write(frame)
@@ -255,33 +296,30 @@ class Party:
                 if reader not in self.in_step:
                     reader.wake()
 
-    def _texts(self, found: Sequence[Numbered], lost: int) -> list[bytes]:
-        """``found`` as texts, one for neighbours of a channel, with the number of the last of them."""
-        texts: list[bytes] = []
+    def _made(self, found: Sequence[Numbered], lost: int) -> list[Told]:
+        """``found`` as it is told: neighbours of a channel together, with the number of the last of them."""
+        made: list[Told] = []
         for channel, group in groupby(found, lambda numbered: channel_of(numbered[1])):
             numbered = list(group)
             number = self.stream.name_of(numbered[-1][0])
             messages = [message for _, message in numbered]
             if channel == "summary":
-                texts += [orjson.dumps(message["value"]) for message in messages]
-            elif channel == "events":
-                texts.append(self._events(messages, number, lost))
+                made += [Told("events", None, orjson.dumps(message["value"])) for message in messages]
+                continue
+            told: dict[str, Any] = {"type": channel, "id": number}
+            if channel == "events":
+                session_id = self.interest.session_id
+                if session_id is not None:
+                    told["session_id"] = session_id
+                told["events"] = [_as_json(message, named=session_id is None) for message in messages]
+                told["dropped"] = lost
                 lost = 0
             else:
-                told = [message["value"] for message in messages]
-                texts.append(orjson.dumps({"type": channel, "id": number, channel: told}))
+                told[channel] = [message["value"] for message in messages]
+            made.append(Told(channel, number, orjson.dumps(told)))
         if lost:
-            texts.append(orjson.dumps({"type": "dropped", "messages": lost}))
-        return texts
-
-    def _events(self, messages: Sequence[Message], number: str, lost: int) -> bytes:
-        session_id = self.interest.session_id
-        told: dict[str, Any] = {"type": "events", "id": number}
-        if session_id is not None:
-            told["session_id"] = session_id
-        told["events"] = [_as_json(message, named=session_id is None) for message in messages]
-        told["dropped"] = lost
-        return orjson.dumps(told)
+            made.append(Told("dropped", None, orjson.dumps({"type": "dropped", "messages": lost})))
+        return made
 
 
 def _as_json(message: Message, *, named: bool) -> dict[str, Any]:
@@ -293,21 +331,21 @@ def _as_json(message: Message, *, named: bool) -> dict[str, Any]:
 
 
 class Stream:
-    """The messages of a tenant, numbered from 0 in each process. Belongs to the event loop's thread.
+    """The messages of a tenant, numbered from 1 in each process. Belongs to the event loop's thread.
 
     ``system`` is the latest message that stands for itself.
     """
 
     def __init__(self, epoch: str, connections: Connections) -> None:
-        self.system: bytes = b""
+        self.system: Told | None = None
         self._epoch = epoch
         self._connections = connections
         self._kept: list[Message] = []
-        self._first = 0
+        self._first = 1
         self._weight = 0
         self._parties: dict[Interest, Party] = {}
-        self._sessions: dict[str, Party] = {}
-        self._others: list[Party] = []
+        self._sessions: dict[str, set[Party]] = {}
+        self._others: set[Party] = set()
 
     @property
     def following(self) -> int:
@@ -321,27 +359,24 @@ class Stream:
         self._weight += sum(map(weight_of, messages))
         if self._weight > 2 * KEPT:  # not each time: what is left is moved
             self._forget_oldest()
-        for party in self._others:
-            takes = party.interest.takes
-            if found := [numbered for numbered in enumerate(messages, start) if takes(numbered[1])]:
-                party.offer(found)
+        offers: dict[Party, list[Numbered]] = {}
+        all_of_it = list(enumerate(messages, start))
         if self._sessions:
-            sessions: dict[str, list[Numbered]] = {}
-            for numbered in enumerate(messages, start):
-                session_id = numbered[1].get("session_id")
-                if session_id in self._sessions:
-                    sessions.setdefault(session_id, []).append(numbered)
-            for session_id, found in sessions.items():
-                party = self._sessions[session_id]
-                if found := [numbered for numbered in found if party.interest.takes(numbered[1])]:
-                    party.offer(found)
+            for numbered in all_of_it:
+                for party in self._sessions.get(numbered[1].get("session_id") or "", ()):
+                    offers.setdefault(party, []).append(numbered)
+        offers.update(dict.fromkeys(self._others, all_of_it))
+        for party, offered in offers.items():
+            takes = party.interest.takes
+            if found := [numbered for numbered in offered if takes(numbered[1])]:
+                party.offer(found)
 
     def tell_system(self, text: bytes) -> None:
-        """Tell what stands for itself, and takes the place of what was told before."""
-        self.system = text
-        for party in list(self._others):
+        """Tell the system message ``text``, which takes the place of what was told before."""
+        self.system = Told("system", None, text)
+        for party in list(self._parties.values()):
             if party.wants_system:
-                party.tell_system(text)
+                party.tell_system(self.system)
 
     def lose(self, count: int) -> None:
         """``count`` messages, nobody knows whose, never came here."""
@@ -356,24 +391,32 @@ class Stream:
             asked = int(number) + 1 if number.isdecimal() and len(number) < 19 else -1
             gap = epoch != self._epoch or not self._first <= asked <= following
             following = following if gap else asked
+        return Reader(self.party(interest), following, gap=gap)
+
+    def party(self, interest: Interest) -> Party:
+        """Those who want ``interest``."""
         party = self._parties.get(interest)
         if party is None:
             party = self._parties[interest] = Party(self, interest)
-            if interest.session_id is not None and interest.session_id not in self._sessions:
-                self._sessions[interest.session_id] = party
-            else:
-                self._others.append(party)
-        reader = Reader(party, following, gap=gap)
-        party.readers.add(reader)
-        return reader
+            for among in self._homes(party):
+                among.add(party)
+        return party
 
     def forget(self, party: Party) -> None:
         """Tell ``party`` no more: nobody is left of it."""
         self._parties.pop(party.interest, None)
-        if party in self._others:
-            self._others.remove(party)
-        else:
-            self._sessions.pop(party.interest.session_id or "", None)
+        for among in self._homes(party):
+            among.discard(party)
+        for session_id in party.interest.sessions or ():
+            if not self._sessions[session_id]:
+                del self._sessions[session_id]
+
+    def _homes(self, party: Party) -> list[set[Party]]:
+        """Where ``party`` is found by the messages that it may want."""
+        sessions = party.interest.sessions
+        if sessions is None:
+            return [self._others]
+        return [self._sessions.setdefault(session_id, set()) for session_id in sessions]
 
     def between(self, start: int, stop: int) -> Iterable[Numbered]:
         """What is kept from the number ``start`` (inclusive) to ``stop`` (exclusive)."""
@@ -382,7 +425,12 @@ class Stream:
 
     def wanted(self, channel: str) -> bool:
         """Whether anybody listens to ``channel``."""
-        return any(channel in interest.channels for interest in self._parties)
+        return any(interest.has(channel) for interest in self._parties)
+
+    @property
+    def latest(self) -> str:
+        """The number of the latest message, as it is told."""
+        return self.name_of(self.following - 1)
 
     def name_of(self, number: int) -> str:
         """The number as it is told; a number of another process is never taken for one of this."""

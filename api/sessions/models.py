@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -47,6 +47,7 @@ _EXAMPLE: JsonDict = {
 
 _DETAIL_EXAMPLE: JsonDict = {
     **_EXAMPLE,
+    "wish": None,
     "verdict_evidence": [
         {
             "rule": "block_share",
@@ -207,6 +208,9 @@ class SessionDetail(Session):
     site_executions: list[Execution] = Field(description="Its attempts, by site and number.")
     breakers: list[BreakerState] = Field(description="The breakers of its sites.")
     error_groups: list[ErrorGroup] = Field(description="Its errors, the most frequent first.")
+    wish: Literal["pause", "resume", "cancel"] | None = Field(
+        None, description="What its scraper is asked to do and has not done yet."
+    )
 
     @classmethod
     def of(cls, found: queries.SessionDetail) -> SessionDetail:
@@ -217,7 +221,24 @@ class SessionDetail(Session):
             site_executions=[Execution.model_validate(execution) for execution in found.executions],
             breakers=[BreakerState.model_validate(breaker) for breaker in found.breakers],
             error_groups=[ErrorGroup.model_validate(group) for group in found.errors],
+            wish=found.wish,
         )
+
+
+class Wished(BaseModel):
+    """What is wished for a session."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"session_id": "s1", "wish": "pause", "wished_at": "2026-01-05T10:00:00Z"}
+        }
+    )
+
+    session_id: str = Field(description="The session.")
+    wish: Literal["pause", "resume", "cancel"] | None = Field(
+        description="What the answers to its events tell its scraper, until it reports that it is so; null where it is so already."
+    )
+    wished_at: datetime | None = Field(description="Since when it is wished.")
 
 
 class SessionList(BaseModel):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 
 from api.access import tenant_of
 from api.services import ApiServices
 from api.sessions.metrics import range_of, windows_of
-from api.sessions.models import Session, SessionDetail, SessionList, SessionMetrics
+from api.sessions.models import Session, SessionDetail, SessionList, SessionMetrics, Wished
 from scrapewatch.answers import ask
 from scrapewatch.http import problem_responses
 from scrapewatch.measurements import KEEPING, Tier
-from scrapewatch.time import DAY, now_ns, to_ns
+from scrapewatch.time import DAY, now_ns, to_datetime, to_ns
 
 Status = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
+Wish = Literal["pause", "resume", "cancel"]
 SessionId = Annotated[
     str, Path(min_length=1, max_length=200, description="Id of the session.", examples=["s1"])
 ]
@@ -135,5 +136,41 @@ def build_router(services: ApiServices) -> APIRouter:
             items=windows_of(table, time_range.every),
             points_expired=expired,
         )
+
+    async def wished(request: Request, session_id: str, wish: Wish) -> Wished:
+        made = await records.call(services.records.make_wish, tenant_of(request), session_id, wish)
+        if made is None:
+            return Wished(session_id=session_id, wish=None, wished_at=None)
+        return Wished(session_id=session_id, wish=wish, wished_at=to_datetime(made.wished_at))
+
+    wishing: dict[str, Any] = {
+        "status_code": 202,
+        "response_model": Wished,
+        "responses": problem_responses(404, 409, 422, 503),
+    }
+
+    @router.post("/{session_id}/pause", summary="Wish that a session pauses", **wishing)
+    async def pause(request: Request, session_id: SessionId) -> Wished:
+        """The answers to the session's events tell its scraper, until it reports `session_paused` or another wish takes this one's place.
+
+        A session that has ended is a 409.
+        """
+        return await wished(request, session_id, "pause")
+
+    @router.post("/{session_id}/resume", summary="Wish that a session goes on", **wishing)
+    async def resume(request: Request, session_id: SessionId) -> Wished:
+        """The answers to the session's events tell its scraper, until it reports `session_resumed` or another wish takes this one's place.
+
+        A session that has ended is a 409. One that reports nothing while it is paused hears nothing: `progress` will do.
+        """
+        return await wished(request, session_id, "resume")
+
+    @router.post("/{session_id}/cancel", summary="Wish that a session ends", **wishing)
+    async def cancel(request: Request, session_id: SessionId) -> Wished:
+        """The answers to the session's events tell its scraper, until it reports `session_finished` or another wish takes this one's place.
+
+        A session that has ended is a 409.
+        """
+        return await wished(request, session_id, "cancel")
 
     return router

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from api.health.routes import ServiceList, SystemHealth
-from api.sessions.models import Session, SessionDetail, SessionList, SessionMetrics
+from api.sessions.models import Session, SessionDetail, SessionList, SessionMetrics, Wished
 
-MODELS = [Session, SessionDetail, SessionList, SessionMetrics, SystemHealth, ServiceList]
+MODELS = [Session, SessionDetail, SessionList, SessionMetrics, Wished, SystemHealth, ServiceList]
 
 
 def test_every_answer_of_every_route_has_an_example(client: TestClient) -> None:

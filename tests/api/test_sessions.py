@@ -160,3 +160,26 @@ def test_a_store_that_hangs_is_not_waited_for() -> None:
     import anyio
 
     assert anyio.run(_impatient) == ["the store did not answer within 0.05 s; try again"] * 4
+
+
+def test_a_wish_for_a_session_is_kept_and_shown(stack: Stack, client: TestClient) -> None:
+    stack.store([begin(1, at=now_ns())])
+    answer = client.post(f"{SESSIONS}/s1/pause")
+    assert answer.status_code == 202
+    assert (answer.json()["wish"], answer.json()["session_id"]) == ("pause", "s1")
+    assert client.get(f"{SESSIONS}/s1").json()["wish"] == "pause"
+    assert client.post(f"{SESSIONS}/s1/cancel").json()["wished_at"] > answer.json()["wished_at"]
+    assert client.post(f"{SESSIONS}/s1/resume").json() == {
+        "session_id": "s1",
+        "wish": None,
+        "wished_at": None,
+    }
+    assert client.get(f"{SESSIONS}/s1").json()["wish"] is None
+
+
+def test_a_wish_needs_a_session_that_has_not_ended(stack: Stack, client: TestClient) -> None:
+    assert client.post(f"{SESSIONS}/s1/pause").status_code == 404
+    stack.store([begin(1, at=now_ns()), event("session_finished", {"status": "completed"})])
+    answer = client.post(f"{SESSIONS}/s1/pause")
+    assert answer.status_code == 409 and "completed" in answer.json()["detail"]
+    assert client.post(f"{SESSIONS}/s1/explode").status_code == 404

@@ -92,6 +92,26 @@ def test_every_try_has_the_same_key_so_an_answer_lost_on_the_way_costs_nothing(
     assert waits[1] >= 2
 
 
+def test_what_users_wish_is_told_once_and_known_until_the_scraper_has_answered_it(
+    serve: Callable[..., Server],
+) -> None:
+    def answer(*wishes: tuple[str, str]) -> Answer:
+        told = [{"session_id": session_id, "wish": wish} for session_id, wish in wishes]
+        return (202, {}, {"accepted": 1, "duplicates": 0, "rejected": [], "wishes": told})
+
+    server = serve(answer(("s", "pause")), answer(("s", "pause")), ACCEPTED, answer(("s", "pause")), ACCEPTED)
+    told: list[tuple[str, str]] = []
+    client = Client(server.url, on_wish=lambda session_id, wish: told.append((session_id, wish)))
+    assert client.send([EVENT]).wishes == {"s": "pause"}
+    client.send([EVENT])
+    assert told == [("s", "pause")] and client.wishes == {"s": "pause"}
+    client.send([EVENT | {"session_id": "another"}])
+    assert client.wishes == {"s": "pause"}, "the answer is about other sessions"
+    client.send([EVENT])
+    client.send([EVENT])
+    assert told == [("s", "pause")] and client.wishes == {}
+
+
 @pytest.mark.parametrize(
     "answer",
     [

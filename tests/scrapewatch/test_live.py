@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, overload
 
-import pytest
-
 from scrapewatch.live import MOST_PENDING, SLICE, MemoryHub, Message, Slice, Subscription
 
 
@@ -76,10 +74,10 @@ def test_a_subscriber_gets_what_is_published_in_order() -> None:
     run(scenario())
 
 
-def test_a_subscriber_gets_only_the_tenant_and_session_that_it_asked_for() -> None:
+def test_a_subscriber_gets_only_the_tenant_that_it_asked_for() -> None:
     async def scenario() -> None:
         hub = MemoryHub()
-        everything, ours, mine = hub.subscribe(), hub.subscribe("us"), hub.subscribe("us", "mine")
+        everything, ours = hub.subscribe(), hub.subscribe("us")
         hub.publish(
             [
                 message(1, "mine", "us"),
@@ -93,14 +91,8 @@ def test_a_subscriber_gets_only_the_tenant_and_session_that_it_asked_for() -> No
         await settled(hub)
         assert await read(everything) == [1, 2, 3, 4, 5, 6, 7]
         assert await read(ours) == [1, 3, 4, 6]
-        assert await read(mine) == [1, 6]
 
     run(scenario())
-
-
-def test_a_session_without_its_tenant_is_refused() -> None:
-    with pytest.raises(ValueError, match="tenant"):
-        MemoryHub().subscribe(session_id="s1")
 
 
 def test_a_slow_subscriber_loses_its_oldest_messages_and_is_told_how_many() -> None:
@@ -138,8 +130,8 @@ def test_what_was_lost_and_what_is_read_make_what_was_published() -> None:
 def test_what_others_are_sent_costs_no_room() -> None:
     async def scenario() -> None:
         hub = MemoryHub()
-        subscription = hub.subscribe("default", "mine", limit=1)
-        hub.publish([message(1, "mine"), *(message(n, "yours") for n in range(2, 50))])
+        subscription = hub.subscribe("us", limit=1)
+        hub.publish([message(1, tenant="us"), *(message(n, tenant="them") for n in range(2, 50))])
         assert numbers(await subscription.next_batch()) == [1]
         assert subscription.dropped == 0
 
@@ -206,7 +198,7 @@ def test_close_wakes_who_waits_and_ends_the_iteration() -> None:
 def test_a_closed_subscription_gets_nothing_more() -> None:
     async def scenario() -> None:
         hub = MemoryHub()
-        closed, other = hub.subscribe("default", "s"), hub.subscribe("default", "s")
+        closed, other = hub.subscribe("default"), hub.subscribe("default")
         closed.close()
         hub.publish([message(1)])
         assert numbers(await other.next_batch()) == [1]
@@ -236,24 +228,11 @@ def test_each_message_is_made_once_however_many_read_it() -> None:
         readers = [
             *(hub.subscribe() for _ in range(50)),
             *(hub.subscribe("default") for _ in range(50)),
-            *(hub.subscribe("default", "s") for _ in range(50)),
         ]
         hub.publish(lazy)
         await settled(hub)
-        assert [await read(reader) for reader in readers] == [list(range(1_000))] * 150
+        assert [await read(reader) for reader in readers] == [list(range(1_000))] * 100
         assert lazy.made == 1_000
-
-    run(scenario())
-
-
-def test_what_one_reader_makes_of_a_slice_serves_the_others() -> None:
-    async def scenario() -> None:
-        hub = MemoryHub()
-        readers = [hub.subscribe("default", "s") for _ in range(100)]
-        hub.publish([message(1), message(2)])
-        await settled(hub)
-        texts = [found.made(repr) for reader in readers for found in reader.take()]
-        assert len(texts) == 100 and all(text is texts[0] for text in texts)
 
     run(scenario())
 
@@ -313,13 +292,13 @@ def test_messages_that_cannot_be_made_do_not_end_the_hub() -> None:
     run(scenario())
 
 
-def test_a_flood_of_one_session_leaves_the_others_what_they_wait_for() -> None:
+def test_a_flood_of_one_tenant_leaves_the_others_what_they_wait_for() -> None:
     async def scenario() -> None:
         hub = MemoryHub()
-        loud, quiet = hub.subscribe("default", "loud", limit=50), hub.subscribe("default", "quiet", limit=50)
+        loud, quiet = hub.subscribe("loud", limit=50), hub.subscribe("quiet", limit=50)
         for n in range(20):
-            hub.publish([message(n, "loud")] * SLICE * 4)
-            hub.publish([message(n, "quiet")])
+            hub.publish([message(n, tenant="loud")] * SLICE * 4)
+            hub.publish([message(n, tenant="quiet")])
             await settled(hub)
         assert await read(quiet) == list(range(20))
         assert quiet.dropped == 0 and loud.dropped > 0

@@ -47,9 +47,9 @@ def test_a_subscriber_beside_the_publisher_sees_each_message_once(redis: Redis) 
         hub = RedisHub(redis.url)
         async with hub.running():
             await asyncio.wait_for(hub.connected.wait(), 20)
-            subscription = hub.subscribe("default", "s")
+            subscription = hub.subscribe("default")
             hub.publish(messages(1, 2, 3, 4))
-            hub.publish([{**message, "session_id": "another"} for message in messages(5)])
+            hub.publish([{**message, "tenant": "another"} for message in messages(5)])
             hub.publish(messages(6))
             return await take(subscription, 5)
 

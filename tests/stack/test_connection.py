@@ -546,6 +546,25 @@ def test_requests_that_outlast_the_end_of_the_server_are_told_to_come_back(echo:
     assert b"retry-after" in answer
 
 
+def test_events_without_end_do_not_hold_up_the_end_of_the_server(echo: Echo) -> None:
+    async def events(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        echo.gone.set()
+
+    with Served(events, timeout_graceful_shutdown=20) as served, served.line() as line:
+        line.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = b""
+        while b"data: 1" not in answer:
+            answer += line.recv(1_000)
+        served.server.should_exit = True
+        assert echo.gone.wait(5)
+        assert until_closed(line) == b""
+
+
 # --- row 15, on the real process
 
 

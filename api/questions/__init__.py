@@ -1,0 +1,1 @@
+"""The questions over HTTP: what ``scrapewatch ask`` and analysts' tools ask."""

@@ -1,0 +1,192 @@
+"""The routes of questions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.access import tenant_of
+from api.services import ApiServices
+from scrapewatch.answers import ask
+from scrapewatch.http import problem_responses
+from scrapewatch.ports import Table
+from scrapewatch.questions import QUESTIONS, Question
+from scrapewatch.ranges import LAST, range_of
+from scrapewatch.time import now_ns, to_rfc3339
+
+_TIME: dict[str, Any] = {"name": "time", "type": "time", "unit": "", "description": "start of the window"}
+_SCRAPED: dict[str, Any] = {"name": "scraped", "type": "int", "unit": "1", "description": "postings found"}
+
+
+class Column(BaseModel):
+    """A column of the rows."""
+
+    name: str = Field(description="Its key in each row.")
+    type: str = Field(description="`time` (RFC 3339), `string`, `int` or `float`.")
+    unit: str = Field(description="Its unit in UCUM; empty for what has none, `1` for counts.")
+    description: str = Field(description="What it is.")
+
+
+class Parameter(BaseModel):
+    """A parameter of a question."""
+
+    name: str = Field(description="Its name in the query of the address.")
+    required: bool = Field(description="Whether there is no answer without it.")
+    description: str = Field(description="What it does.")
+
+
+class Asked(BaseModel):
+    """A question that can be asked."""
+
+    name: str = Field(description="Its name.")
+    description: str = Field(description="What it answers.")
+    parameters: list[Parameter] = Field(description="What can be given with it.")
+    columns: list[Column] = Field(description="The columns of its rows.")
+
+    @classmethod
+    def of(cls, question: Question) -> Asked:
+        """As the kernel declares it."""
+        return cls(
+            name=question.name,
+            description=question.description,
+            parameters=[
+                Parameter(name=each.name, required=each.default is None, description=each.description)
+                for each in question.parameters
+            ],
+            columns=_columns(question),
+        )
+
+
+class QuestionList(BaseModel):
+    """All questions."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "items": [
+                    {
+                        "name": "throughput",
+                        "description": "Job postings by site.",
+                        "parameters": [{"name": "site", "required": False, "description": "only this site"}],
+                        "columns": [_TIME, _SCRAPED],
+                    }
+                ],
+                "next_cursor": None,
+            }
+        }
+    )
+
+    items: list[Asked] = Field(description="The questions, by name.")
+    next_cursor: str | None = Field(None, description="Always null: these are all.")
+
+
+class Rows(BaseModel):
+    """The answer to a question."""
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+        json_schema_extra={
+            "example": {
+                "question": "throughput",
+                "from": "2026-01-05T10:00:00Z",
+                "to": "2026-01-05T11:00:00Z",
+                "every_seconds": 300.0,
+                "columns": [_TIME, _SCRAPED],
+                "items": [{"time": "2026-01-05T10:00:00Z", "scraped": 42}],
+            }
+        },
+    )
+
+    question: str = Field(description="Its name.")
+    start: str = Field(alias="from", description="Start of the first window.")
+    stop: str = Field(alias="to", description="End of the last window.")
+    every_seconds: float = Field(description="Length of a window, s.")
+    columns: list[Column] = Field(description="The columns of the rows, in their order.")
+    items: list[dict[str, str | int | float | None]] = Field(
+        description="The rows, by time and then by their other key columns; windows without points have none."
+    )
+
+
+def build_router(services: ApiServices) -> APIRouter:
+    """The routes of questions."""
+    router = APIRouter(
+        prefix="/monitoring/questions", tags=["questions"], route_class=services.telemetry.route_class()
+    )
+    series = services.patience["series"]
+
+    @router.get("", summary="The questions that can be asked", response_model=QuestionList)
+    async def list_questions() -> QuestionList:
+        """Their parameters, columns and units; docs/questions.md has the same to read."""
+        return QuestionList(items=[Asked.of(QUESTIONS[name]) for name in sorted(QUESTIONS)])
+
+    @router.get(
+        "/{question}",
+        summary="Ask a question",
+        response_model=Rows,
+        responses=problem_responses(422, 503),
+    )
+    async def ask_question(
+        request: Request,
+        question: Annotated[
+            str, Path(max_length=100, description="Name of the question.", examples=["throughput"])
+        ],
+        last: Annotated[
+            str | None, Query(description=f"How far back, such as 24h or 7d; {LAST} where no range is named.")
+        ] = None,
+        start: Annotated[
+            str | None, Query(alias="from", description="Where the range begins, RFC 3339.")
+        ] = None,
+        stop: Annotated[
+            str | None, Query(alias="to", description="Where it ends, RFC 3339; now if not given.")
+        ] = None,
+        every: Annotated[
+            str | None, Query(description="Length of a window, such as 5m; about 300 windows if not given.")
+        ] = None,
+    ) -> Rows:
+        """The question's own parameters go into the query of the address, too, such as `?site=indeed`.
+
+        The range is widened to whole windows in UTC. For long ranges a coarser tier answers.
+        """
+        time_range = range_of(last=last, start=start, stop=stop, every=every, now=now_ns())
+        parameters = {
+            name: value
+            for name, value in request.query_params.items()
+            if name not in ("last", "from", "to", "every")
+        }
+        table = await series.call(
+            ask, services.series, question, parameters, time_range, tenant=tenant_of(request)
+        )
+        return Rows(
+            question=question,
+            start=to_rfc3339(time_range.start),
+            stop=to_rfc3339(time_range.stop),
+            every_seconds=time_range.every / 1e9,
+            columns=_columns(QUESTIONS[question]),
+            items=rows_of(table),
+        )
+
+    return router
+
+
+def rows_of(table: Table) -> list[dict[str, Any]]:
+    """The rows of ``table``, with times as RFC 3339."""
+    times = [column.name for column in table.columns if column.type == "time"]
+    rows = list(table.dicts())
+    for row in rows:
+        for name in times:
+            row[name] = to_rfc3339(row[name])
+    return rows
+
+
+def _columns(question: Question) -> list[Column]:
+    return [
+        Column(
+            name=column.name,
+            type=column.type,
+            unit="" if column.type == "time" else column.unit,
+            description=column.description,
+        )
+        for column in question.columns
+    ]

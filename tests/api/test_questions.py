@@ -1,0 +1,68 @@
+"""Questions over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+from scrapewatch.questions import QUESTIONS
+from scrapewatch.time import HOUR, MINUTE, now_ns, to_rfc3339, window_start
+from tests.api.stacks import Stack, event
+
+PATH = "/api/v1/monitoring/questions"
+
+
+def test_every_question_is_listed_with_what_can_be_given_and_what_it_answers(client: TestClient) -> None:
+    items = {item["name"]: item for item in client.get(PATH).json()["items"]}
+    assert items.keys() == QUESTIONS.keys()
+    session = items["session_metrics"]
+    assert session["parameters"] == [{"name": "session_id", "required": True, "description": "the session"}]
+    assert session["columns"][0] == {
+        "name": "time",
+        "type": "time",
+        "unit": "",
+        "description": "start of the window",
+    }
+
+
+def test_a_question_is_answered_with_rows_and_units(stack: Stack, client: TestClient) -> None:
+    at = window_start(now_ns(), HOUR) - HOUR
+    stack.store(
+        [
+            event("job_scraped", {"site": "indeed", "count": 3}, time=at),
+            event("job_scraped", {"site": "indeed", "count": 4}, time=at + MINUTE),
+            event("job_scraped", {"site": "linkedin", "count": 5}, time=at),
+        ]
+    )
+    # Too short for the rollups, which nobody makes here.
+    asked = {"from": to_rfc3339(at), "to": to_rfc3339(at + HOUR // 2), "every": "30m", "site": "indeed"}
+    answer = client.get(f"{PATH}/throughput", params=asked).json()
+    assert [(row["time"], row["site"], row["scraped"]) for row in answer["items"]] == [
+        (to_rfc3339(at), "indeed", 7)
+    ]
+    assert (answer["from"], answer["to"], answer["every_seconds"]) == (asked["from"], asked["to"], 1800)
+    assert [column["name"] for column in answer["columns"]] == list(answer["items"][0])
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_question_can_be_asked(client: TestClient, name: str) -> None:
+    wanted = {parameter.name: "x" for parameter in QUESTIONS[name].parameters}
+    answer = client.get(f"{PATH}/{name}", params=wanted)
+    assert answer.status_code == 200 and answer.json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("throughput?sitee=indeed", "parameters"),
+        ("throughput?last=soon", "last"),
+        ("session_metrics", "session_id"),
+        ("secrets", "question"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_problem_that_says_why(
+    client: TestClient, query: str, field: str
+) -> None:
+    answer = client.get(f"{PATH}/{query}")
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
