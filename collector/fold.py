@@ -269,6 +269,9 @@ class Group:
         self.settle()
         for share in self._shares.values():
             share.write(self.tenant, stamp, lines)
+        # A share knows its group: as a circle, all that a flush was made of would stay until the garbage collector looks at what is old,
+        # which it does every few minutes at best.
+        self._shares.clear()
 
     def record_changes(self) -> RecordChanges:
         """The changes of this group's rows."""
