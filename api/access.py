@@ -1,18 +1,7 @@
-"""Who asks."""
+"""Who asks, as the gate in front of every route found out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from scrapewatch.gate import identity_of, tenant_of, who_asks
 
-from scrapewatch.ports import DEFAULT_TENANT
-
-
-def tenant_of(scope: Mapping[str, Any]) -> str:
-    """The tenant whose data a request or WebSocket may see: it comes from the credential, never from what is asked.
-
-    ``scope`` is its ASGI scope, or what is a mapping of it: Starlette's requests and WebSockets are.
-
-    On loopback a request without a credential is the local administrator, whose tenant is ``default``.
-    """
-    return DEFAULT_TENANT
+__all__ = ["identity_of", "tenant_of", "who_asks"]

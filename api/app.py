@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import APIRouter
 
+from api.admin import routes as admin
 from api.health import routes as health
 from api.live import event_stream, sockets
 from api.page import routes as page
@@ -33,6 +34,7 @@ _log = structlog.get_logger("api")
 TAGS = [
     {"name": "sessions", "description": "Scrape runs: listed, in detail, and their figures by interval."},
     {"name": "health", "description": "The machine, the services and the sites."},
+    {"name": "credentials", "description": "Keys, tenants, tokens, and signing in."},
     {
         "name": "questions",
         "description": "Named queries over the points, with columns and units; `scrapewatch ask` asks them.",
@@ -60,6 +62,10 @@ def build_router(services: ApiServices) -> APIRouter:
     api = APIRouter()
     api.include_router(versioned, prefix=PREFIX)
     api.include_router(versioned, include_in_schema=False)
+    if services.gate is not None and services.tokens is not None:
+        credentials = admin.build_router(services, services.gate, services.tokens)
+        api.include_router(credentials, prefix=PREFIX)
+        api.include_router(credentials, include_in_schema=False)
     api.include_router(health.build_probe_router(services))
     api.include_router(page.build_router(services.settings))
     return api

@@ -25,11 +25,14 @@ from api.live.feed import LiveFeed
 from api.live.stream import Streams
 from api.patience import Patience
 from api.telemetry import Telemetry
+from records.credentials import SqlCredentials
 from records.queries import RecordQueries
+from scrapewatch.gate import Gate
 from scrapewatch.live import Hub
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore
 from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns, to_ns
+from scrapewatch.tokens import Tokens
 
 Report = Callable[[Sequence[dict[str, Any]]], Awaitable[None]]
 CollectorStatus = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -48,6 +51,8 @@ class ApiServices:
         collector_status: what the collector says of itself: ``problems`` is a list of sentences, empty when it is well; None where
             it runs in another process.
         extra_metrics: Prometheus metrics of others in this process, such as the collector, for ``/metrics``.
+        gate: who may pass; what is changed about credentials here is known to it at once.
+        tokens: makes tokens for who shows a key; without these two there are no routes of credentials.
     """
 
     settings: Settings
@@ -57,8 +62,11 @@ class ApiServices:
     report: Report
     collector_status: CollectorStatus | None = None
     extra_metrics: Callable[[], Iterable[Metric]] | None = None
+    gate: Gate | None = None
+    tokens: Tokens | None = None
 
     patience: dict[str, Patience] = field(init=False)
+    credentials: SqlCredentials = field(init=False)
     host: HostReader = field(init=False)
     feed: LiveFeed = field(init=False)
     checker: HealthChecker = field(init=False)
@@ -72,6 +80,7 @@ class ApiServices:
             "series": Patience("the store of points"),
             "checks": Patience("it", threads=4),
         }
+        self.credentials = SqlCredentials(self.records.engine)
         self.host = HostReader(self.settings.data_dir)
         self.connections = Connections(self.settings.websocket_max_connections)
         self.streams = Streams(self.hub, self.connections)

@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 from pydantic import BaseModel, Field, TypeAdapter
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.body import BodyTooLarge, UnsupportedBody, encoding_of, has_lines, most_unpacked, unpack
@@ -28,7 +28,10 @@ from collector.metrics import metric_families
 from collector.service import Collector
 from collector.service import Receipt as Accepted
 from scrapewatch import events
+from scrapewatch.access import READ, rule_of
+from scrapewatch.gate import Gate, who_asks
 from scrapewatch.http import (
+    AtOnce,
     Respond,
     Shortcut,
     failure,
@@ -316,9 +319,12 @@ def mount(
     settings: Settings,
     tenant_of: Callable[[Mapping[str, Any]], str],
     *,
+    gate: Gate | None = None,
     prefix: str = "/api/v1",
 ) -> ASGIApp:
     """Let ``app`` take events under ``prefix`` and without it; ``tenant_of`` tells from the ASGI scope whose events they are.
+
+    On the short way, too, they pass ``gate``.
 
     What is to be served is what this returns: ``app`` with a short way for them in front.
 
@@ -364,7 +370,11 @@ def mount(
             openapi_extra={"requestBody": _request_body()} if shown else None,
         )
     app.include_router(router)
-    return Shortcut(app, settings, "POST", paths, ingest)
+    answer: AtOnce = ingest
+    rule = rule_of("POST", PATH)
+    if gate is not None and rule is not None:
+        answer = gate.before(ingest, rule)
+    return Shortcut(app, settings, "POST", paths, answer)
 
 
 class _Passed(Response):
@@ -393,9 +403,14 @@ def build_probe_router(collector: Collector) -> APIRouter:
         summary="Whether events are accepted and reach the stores",
         responses=problem_responses(503),
     )
-    async def ready() -> Response:
+    async def ready(request: Request) -> Response:
         status, problems = await asyncio.to_thread(collector.status)
         if problems:
+            asking = await who_asks(request)
+            if asking is None or not asking.may(READ):
+                return problem(
+                    503, "Not ready", "the log says why, and so does this to who may read", kind="not-ready"
+                )
             detail = "; ".join(problems)
             return problem(503, "Not ready", detail, kind="not-ready", spooled=status.spooled)
         return Response(b'{"status":"ready"}', media_type="application/json")

@@ -76,6 +76,7 @@ Nanoseconds = Annotated[int, mapped_column(BigInteger)]
 Names = Annotated[list[Any], mapped_column(Json, server_default=text("'[]'"))]
 Facts = Annotated[dict[str, Any], mapped_column(Json, server_default=text("'{}'"))]
 
+FingerprintKey = Annotated[str, mapped_column(String(64), primary_key=True)]
 TenantKey = Annotated[str, mapped_column(String(64), primary_key=True)]
 SourceKey = Annotated[str, mapped_column(String(500), primary_key=True)]
 NameKey = Annotated[str, mapped_column(String(200), primary_key=True)]
@@ -328,7 +329,11 @@ class ApiKey(Base):
     """A credential: only the hash of its secret is kept."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (UniqueConstraint("key_hash"), UniqueConstraint("tenant", "name"))
+    __table_args__ = (
+        UniqueConstraint("key_hash"),
+        UniqueConstraint("prefix"),
+        UniqueConstraint("tenant", "name"),
+    )
 
     id: Mapped[Id]
     tenant: Mapped[TenantName]
@@ -340,6 +345,17 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+
+class TokenKey(Base):
+    """The public half of what a process signs its tokens with; the private one never leaves that process."""
+
+    __tablename__ = "token_keys"
+
+    id: Mapped[FingerprintKey]
+    public_key: Mapped[Label]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
 
 class Tenant(Base):

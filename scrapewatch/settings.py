@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from scrapewatch.problems import ConfigurationError
 
@@ -44,6 +45,20 @@ def _comma_list(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 
 
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(
+        re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?", each)
+        for each in values
+    ):
+        raise ValueError(
+            "an origin is written as browsers do, such as https://app.example.com, without a path"
+        )
+    return values
+
+
+Origins = Annotated[Names, AfterValidator(_origins)]
+
+
 class Settings(BaseModel):
     """What can be set. Durations in seconds, sizes in bytes unless the name says otherwise."""
 
@@ -56,12 +71,48 @@ class Settings(BaseModel):
     port: int = Field(8000, ge=1, le=65535, description="Port that the server binds to.")
     trust_network: bool = Field(
         False,
-        description="Allow a bind to an address other than loopback although there are no API keys: "
-        "only where the network itself keeps strangers out, such as a private container network.",
+        description="Allow a bind to an address other than loopback although no API key was made, and take everybody who gets there for "
+        "the administrator until one is: only where the network itself keeps strangers out, such as a private container network.",
     )
     allowed_hosts: Names = Field(
         ("localhost", "127.0.0.1", "::1"),
         description="Values of the Host header (and hosts of Origin) accepted, by commas.",
+    )
+    cors_origins: Origins = Field(
+        (),
+        description="Origins whose pages may ask the API with a key or token of their own, by commas, such as https://app.example.com.",
+    )
+    api_key: SecretStr | None = Field(
+        None,
+        description="Key that `scrapewatch send` and `import` show to a collector elsewhere; on the machine of the stack they need none.",
+    )
+    key_requests_per_minute: int = Field(
+        600,
+        ge=0,
+        description="Requests a minute to the API with one key or token, beyond which 429; 0 is no limit.",
+    )
+    tenant_requests_per_minute: int = Field(
+        3_000,
+        ge=0,
+        description="Requests a minute to the API of one tenant, beyond which 429; 0 is no limit.",
+    )
+    address_requests_per_minute: int = Field(
+        1_200,
+        ge=0,
+        description="Requests a minute to the API from one address, beyond which 429; 0 is no limit.",
+    )
+    oauth_issuer: str | None = Field(
+        None, description="Issuer (`iss`) whose bearer tokens (JWT) are taken, too; none means our own alone."
+    )
+    oauth_audience: str | None = Field(
+        None, description="Audience (`aud`) that tokens of that issuer must be for."
+    )
+    oauth_jwks_url: str | None = Field(
+        None,
+        description="URL of the keys (JWKS) of that issuer; none means /.well-known/jwks.json below OAUTH_ISSUER.",
+    )
+    oauth_tenant_claim: str = Field(
+        "tenant", description="Claim of such a token that names the tenant; one without it is refused."
     )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level of log lines."

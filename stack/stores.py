@@ -36,6 +36,11 @@ def open_series(settings: Settings, *, writes: bool = True) -> SeriesStore:
     return InfluxStore(settings.influx_url, settings.influx_org, token, writes=writes)
 
 
+def tenant_problem(settings: Settings, tenant: str) -> str | None:
+    """What the store of points lacks for ``tenant``, and what to do; None when it can be written to."""
+    return None
+
+
 def records_url(settings: Settings) -> str:
     """The SQLAlchemy URL of the records."""
     if settings.database_url is not None:

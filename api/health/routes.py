@@ -10,11 +10,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.access import tenant_of
+from api.access import tenant_of, who_asks
 from api.health.checks import Kind, ServiceState, Status
 from api.services import ApiServices
 from api.telemetry import CONTENT_TYPE
 from records.queries import Counts
+from scrapewatch.access import READ
 from scrapewatch.http import problem, problem_responses
 from scrapewatch.problems import ScrapewatchError
 from scrapewatch.time import MINUTE, now_ns, to_datetime
@@ -213,11 +214,14 @@ def build_probe_router(services: ApiServices) -> APIRouter:
         summary="Whether it can do its work",
         responses={200: _shown({"status": "ready"}, "Ready"), **problem_responses(503)},
     )
-    async def ready() -> Response:
-        """200 with every part ready, or a 503 problem that says what is wrong with which."""
+    async def ready(request: Request) -> Response:
+        """200 with every part ready, or a 503 problem that says what is wrong with which, to who may read."""
         wrong = {name: text for name, text in (await _readiness(services)).items() if text is not None}
         if not wrong:
             return Response(b'{"status":"ready"}', media_type="application/json")
+        asking = await who_asks(request)
+        if asking is None or not asking.may(READ):
+            wrong = dict.fromkeys(wrong, "is not ready")
         return problem(
             503,
             "Not ready",

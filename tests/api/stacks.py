@@ -21,11 +21,13 @@ from embedded.store import EmbeddedStore
 from records.queries import RecordQueries
 from records.store import SqlRecords
 from scrapewatch.events import validate
+from scrapewatch.gate import GateMiddleware
 from scrapewatch.http import install
 from scrapewatch.live import MemoryHub
 from scrapewatch.ports import Flush
 from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns
+from stack.access import make_gate
 from tests.new_records import records_in
 
 BASE = "http://127.0.0.1:8000"
@@ -94,9 +96,19 @@ def make_stack(folder: Path, **settings: Any) -> Stack:
         return {"problems": problems}
 
     chosen = Settings(
-        data_dir=folder, **{"check_interval": 3600.0, "real_time_update_interval": 0.2, **settings}
+        data_dir=folder,
+        # Starlette's client has no address: until a test makes a key, it is the administrator.
+        **{
+            "check_interval": 3600.0,
+            "real_time_update_interval": 0.2,
+            "trust_network": True,
+            **settings,
+        },
     )
-    services = ApiServices(chosen, series, RecordQueries(records.engine), hub, report, status)
+    gate, tokens = make_gate(chosen, records.engine)
+    services = ApiServices(
+        chosen, series, RecordQueries(records.engine), hub, report, status, gate=gate, tokens=tokens
+    )
 
     @asynccontextmanager
     async def life(app: FastAPI) -> Any:
@@ -105,6 +117,7 @@ def make_stack(folder: Path, **settings: Any) -> Stack:
             yield
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None)
+    app.add_middleware(GateMiddleware, gate=gate, routes=lambda: app.routes)
     install(app, chosen)
     app.include_router(build_router(services))
     return Stack(app, services, series, records, hub, reported, problems)

@@ -1,0 +1,368 @@
+"""The gate: nobody passes whose credential does not allow what they ask for.
+
+It stands behind the guard of :mod:`scrapewatch.http`, in front of the router and of the short way of events. It finds out which route a
+request means as the router will, what that needs (:data:`scrapewatch.access.ROUTES`), and who asks (:mod:`scrapewatch.credentials`). Who
+passes is in the request's state as ``identity``; :func:`tenant_of` reads it there, and fails where nobody was let in. What is no route
+is answered here, so that nothing runs that the table does not know.
+
+A credential is an ``Authorization`` header; for browsers a cookie that signing in sets, or, on a WebSocket, which takes no headers there,
+the subprotocol ``bearer.<key or token>``. Never a query string: those end in logs.
+
+Until the first key is made, who asks from this machine is the local administrator. That is judged by the address of the connection;
+a request that was forwarded by a proxy or comes from a page of another origin is not from here.
+
+Needs the extra ``server``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from http.cookies import CookieError, SimpleCookie
+from ipaddress import IPv6Address, ip_address
+from typing import Any, Final
+
+import structlog
+from fastapi.routing import iter_route_contexts
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from scrapewatch.access import ANYBODY, Identity, Rule, rule_of
+from scrapewatch.credentials import NEEDED, Credentials
+from scrapewatch.http import answer, problem, problem_of
+from scrapewatch.limits import Limits, Window
+from scrapewatch.problems import Forbidden, ScrapewatchError, Unauthenticated
+
+COOKIE: Final = "scrapewatch"
+"""The cookie of a browser that signed in."""
+
+SUBPROTOCOL: Final = "scrapewatch"
+"""What is spoken on a WebSocket whose client names subprotocols."""
+
+_BEARER: Final = "bearer."
+
+_log = structlog.get_logger("scrapewatch.access")
+
+
+def tenant_of(scope: Mapping[str, Any]) -> str:
+    """The tenant whose data a request or WebSocket may see: it comes from the credential, never from what is asked.
+
+    ``scope`` is its ASGI scope, or what is a mapping of it: Starlette's requests and WebSockets are.
+
+    Raises:
+        Unauthenticated: nobody was let in.
+    """
+    return identity_of(scope).tenant
+
+
+def identity_of(scope: Mapping[str, Any]) -> Identity:
+    """Who was let in with this request.
+
+    Raises:
+        Unauthenticated: nobody.
+    """
+    identity: Identity | None = scope.get("state", {}).get("identity")
+    if identity is None:
+        raise Unauthenticated(NEEDED)
+    return identity
+
+
+async def who_asks(scope: Mapping[str, Any]) -> Identity | None:
+    """Who asks for what anybody may see; None where they show nothing that is good, or it cannot be checked now."""
+    gate: Gate | None = scope.get("state", {}).get("gate")
+    if gate is None:
+        return None
+    try:
+        return await gate.identify(scope)
+    except ScrapewatchError:
+        return None
+
+
+class Gate:
+    """Who may pass, by ``credentials``.
+
+    ``trust_network``: before the first key is made, everybody who gets here is the local administrator. ``limits`` says how often
+    who may ask; None: as often as they like.
+    """
+
+    def __init__(
+        self, credentials: Credentials, *, trust_network: bool = False, limits: Limits | None = None
+    ) -> None:
+        self.credentials = credentials
+        self.limits = limits
+        self._trust_network = trust_network
+
+    async def identify(self, scope: Mapping[str, Any]) -> Identity:
+        """Who asks.
+
+        Raises:
+            Unauthenticated: nobody that is known.
+            StoreUnavailable: it cannot be said now.
+        """
+        shown: bytes | None = None
+        cookies: bytes | None = None
+        protocols: bytes | None = None
+        forwarded = False
+        for name, value in scope["headers"]:
+            if name in _TELLING:
+                if name == b"authorization":
+                    if shown is not None:
+                        raise Unauthenticated("show one credential")
+                    shown = value
+                elif name == b"cookie":
+                    cookies = value if cookies is None else cookies + b"; " + value
+                elif name == b"sec-websocket-protocol":
+                    protocols = value if protocols is None else protocols + b"," + value
+                else:
+                    forwarded = True
+        if shown is None:
+            foreign = scope["state"].get("foreign", False)
+            if protocols is not None and scope["type"] == "websocket":
+                shown = _in_protocols(protocols)
+            if shown is None and cookies is not None and not foreign:
+                shown = _in_cookies(cookies)
+            if shown is None:
+                if not self._trust_network and (foreign or forwarded or not _is_here(scope.get("client"))):
+                    raise Unauthenticated(NEEDED)
+                shown = b""
+        elif not shown:
+            raise Unauthenticated(NEEDED)
+        credentials = self.credentials
+        return credentials.known(shown) or await credentials.identify(shown)
+
+    async def admit(self, scope: MutableMapping[str, Any], rule: Rule) -> Identity:
+        """Let who asks pass, if they may: their identity is in the state of ``scope`` then.
+
+        Raises:
+            Unauthenticated: nobody that is known.
+            Forbidden: they may not.
+            StoreUnavailable: it cannot be said now.
+        """
+        identity = await self.identify(scope)
+        if not rule.allows(identity):
+            if rule.scope is not None and identity.may(rule.scope):
+                raise Forbidden("this tells of the whole installation, and is for those whose it is")
+            raise Forbidden(f"this needs the scope {rule.scope}")
+        scope["state"]["identity"] = identity
+        return identity
+
+    def before(self, app: ASGIApp, rule: Rule) -> ASGIApp:
+        """``app`` behind the gate, all of it under one rule: the way of events."""
+
+        async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await self.admit(scope, rule)
+            except ScrapewatchError as error:
+                await answer(problem_of(error), scope, receive, send)
+                return
+            await app(scope, receive, send)
+
+        return admitted
+
+
+class GateMiddleware:
+    """ASGI middleware in front of an application's router: each route under its rule.
+
+    ``routes`` gives the routes of the application, once all are registered.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate, routes: Callable[[], Sequence[BaseRoute]]) -> None:
+        self._app = app
+        self._gate = gate
+        self._all_routes = routes
+        self._listed: _Listed | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request pass, or answer for the application."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        listed = self._listed
+        if listed is None:
+            listed = self._listed = _Listed(self._all_routes())
+        method = "WS" if scope["type"] == "websocket" else scope["method"]
+        path: str = scope["path"]
+        template = listed.template(method, path)
+        if template is None:
+            await self._answer_no_route(listed, path, scope, receive, send)
+            return
+        rule = rule_of(method, template)
+        window: Window | None = None
+        scope["state"]["gate"] = self._gate
+        try:
+            if rule is None:
+                _log.error("a route has no rule in scrapewatch.access", method=method, route=template)
+                raise Forbidden("nobody may ask for this: what it needs was never said")
+            if rule is not ANYBODY:
+                identity = await self._gate.admit(scope, rule)
+                structlog.contextvars.bind_contextvars(who=identity.name)
+                if self._gate.limits is not None:
+                    window = await self._gate.limits.of(identity, scope)
+            elif self._gate.limits is not None and method not in ("GET", "HEAD"):
+                window = await self._gate.limits.of(None, scope)
+            if window is not None and not window.open:
+                raise window.refusal()
+        except ScrapewatchError as error:
+            if isinstance(error, Unauthenticated) and self._gate.limits is not None:
+                # Who guesses is counted, too.
+                window = await self._gate.limits.of(None, scope)
+                if window is not None and not window.open:
+                    error = window.refusal()
+            response = problem_of(error)
+            if window is not None:
+                response.headers.update(window.headers())
+            await answer(response, scope, receive, send)
+            return
+        await self._app(scope, receive, _telling(scope, send, window))
+
+    async def _answer_no_route(
+        self, listed: _Listed, path: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        methods = listed.methods(path)
+        if methods and scope["type"] == "http":
+            response = problem(405, headers={"Allow": ", ".join(sorted(methods))})
+        elif scope["type"] == "http" and path != "/" and listed.methods(_with_or_without_slash(path)):
+            await self._app(scope, receive, send)  # which redirects to that
+            return
+        else:
+            response = problem(404)
+        await answer(response, scope, receive, send)
+
+
+def _telling(scope: Scope, send: Send, window: Window | None) -> Send:
+    """``send`` that adds what the gate has to say to an answer."""
+    offered = _offered(scope) if scope["type"] == "websocket" else ()
+    if window is None and not offered:
+        return send
+    added = [
+        (name.lower().encode(), value.encode())
+        for name, value in (window.headers() if window else {}).items()
+    ]
+
+    async def send_telling(message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start" and added:
+            message["headers"] = [*message.get("headers", ()), *added]
+        elif kind == "websocket.accept" and SUBPROTOCOL in offered and not message.get("subprotocol"):
+            # A browser that names subprotocols hangs up on who answers with none of them.
+            message["subprotocol"] = SUBPROTOCOL
+        await send(message)
+
+    return send_telling
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    template: str
+    pattern: re.Pattern[str]
+    methods: frozenset[str] | None
+    """None: whatever the method."""
+
+
+@dataclass(slots=True)
+class _Listed:
+    """The routes of an application in the order in which its router tries them."""
+
+    routes: Sequence[BaseRoute]
+    _in_order: list[_Route] = field(init=False)
+    _exact: dict[tuple[str, str], str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._in_order = [*_routes_in(self.routes)]
+        self._exact = {}
+        for route in self._in_order:
+            if "{" not in route.template:
+                for method in route.methods or ():
+                    self._exact[method, route.template] = (
+                        self._first(method, route.template) or route.template
+                    )
+
+    def template(self, method: str, path: str) -> str | None:
+        """The template of the route that answers this; None where there is none."""
+        return self._exact.get((method, path)) or self._first(method, path)
+
+    def _first(self, method: str, path: str) -> str | None:
+        for route in self._in_order:
+            if (route.methods is None or method in route.methods) and route.pattern.match(path):
+                return route.template
+        return None
+
+    def methods(self, path: str) -> set[str]:
+        """The methods of HTTP that something answers at ``path``."""
+        found: set[str] = set()
+        for route in self._in_order:
+            if route.pattern.match(path):
+                found |= route.methods or {"GET"}
+        return found - {"WS"}
+
+
+def _routes_in(routes: Sequence[BaseRoute]) -> Iterable[_Route]:
+    for context in iter_route_contexts(routes):
+        pattern = getattr(context, "path_regex", None)
+        if pattern is None or context.path_format is None:
+            raise TypeError(
+                f"{type(context.original_route).__name__} is no kind of route that the gate knows"
+            )
+        methods = context.methods
+        is_websocket = methods is None and "WebSocket" in type(context.original_route).__name__
+        yield _Route(
+            context.path_format,
+            pattern,
+            frozenset({"WS"}) if is_websocket else None if methods is None else frozenset(methods),
+        )
+
+
+def registered(routes: Sequence[BaseRoute]) -> set[tuple[str, str]]:
+    """(method, template) of every route; a method that is not said is ``*``."""
+    return {(method, route.template) for route in _routes_in(routes) for method in (route.methods or {"*"})}
+
+
+_TELLING: Final = frozenset(
+    {b"authorization", b"cookie", b"sec-websocket-protocol", b"x-forwarded-for", b"forwarded", b"x-real-ip"}
+)
+
+
+def _is_here(client: Sequence[Any] | None) -> bool:
+    """Whether a connection is from this machine; a socket in the file system has no address."""
+    return client is None or _is_loopback(str(client[0]))
+
+
+@lru_cache(1_024)
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
+
+
+def _offered(scope: Mapping[str, Any]) -> Sequence[str]:
+    """The subprotocols that the client of a WebSocket names."""
+    found: Sequence[str] = scope.get("subprotocols") or ()
+    return found
+
+
+def _in_protocols(value: bytes) -> bytes | None:
+    for name in value.decode("latin-1").split(","):
+        text = name.strip()
+        if text.startswith(_BEARER):
+            return text.removeprefix(_BEARER).encode("latin-1") or None
+    return None
+
+
+def _in_cookies(value: bytes) -> bytes | None:
+    jar = SimpleCookie()
+    try:
+        jar.load(value.decode("latin-1"))
+    except CookieError:
+        return None
+    found = jar.get(COOKIE)
+    return found.value.encode("latin-1") if found is not None and found.value else None
+
+
+def _with_or_without_slash(path: str) -> str:
+    return path.rstrip("/") if path.endswith("/") else f"{path}/"

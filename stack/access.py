@@ -1,0 +1,81 @@
+"""The gate of a process, made of the settings and the records; and how the product shows itself to another process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine
+
+from records.credentials import SqlCredentials
+from records.store import SqlRecords
+from scrapewatch.access import WRITE, Identity
+from scrapewatch.credentials import Credentials
+from scrapewatch.gate import Gate
+from scrapewatch.limits import Limits
+from scrapewatch.ports import DEFAULT_TENANT
+from scrapewatch.problems import ConfigurationError
+from scrapewatch.settings import Settings
+from scrapewatch.tokens import LOGIN_SECONDS, Tokens, foreign_tokens
+from stack.stores import open_records
+
+_ITSELF: Final = Identity(DEFAULT_TENANT, frozenset({WRITE}), "service:scrapewatch")
+"""What a process of ours is to another: it reports, and no more."""
+
+
+def make_gate(settings: Settings, engine: Engine) -> tuple[Gate, Tokens]:
+    """The gate in front of a process, and what makes and checks tokens.
+
+    Raises:
+        ConfigurationError: the settings of another issuer of tokens contradict each other.
+    """
+    store = SqlCredentials(engine)
+    foreign = foreign_tokens(settings)
+    tokens = Tokens(store, foreign)
+    credentials = Credentials(store, tokens.judge, closed=foreign is not None)
+    return Gate(credentials, trust_network=settings.trust_network, limits=Limits(settings)), tokens
+
+
+def own_key(tokens: Tokens) -> Callable[[], str]:
+    """What makes a token of the product's own, for a request to another process of it."""
+    return lambda: tokens.issue(_ITSELF, seconds=LOGIN_SECONDS)
+
+
+def demand_keys(settings: Settings) -> None:
+    """Let a start go on whose address strangers can reach.
+
+    Raises:
+        ConfigurationError: nothing would keep them out.
+        StoreUnavailable: the records, where keys are, do not answer.
+    """
+    if settings.trust_network or settings.oauth_issuer is not None:
+        return
+    records = open_records(settings)
+    try:
+        made = SqlCredentials(records.engine).any_made()
+    finally:
+        records.close()
+    if not made:
+        raise ConfigurationError(
+            f"{settings.host} can be reached from other machines, and no API key was made yet: make one with "
+            "`scrapewatch keys create NAME --role admin`, bind to 127.0.0.1, or set SCRAPEWATCH_TRUST_NETWORK=true where the "
+            "network itself keeps strangers out"
+        )
+
+
+def key_for(url: str, settings: Settings) -> str | None:
+    """What shows us to the collector at ``url``: the key of the settings, or, on this machine, a token of the records' own.
+
+    None where neither can be had: then the collector says what it needs.
+    """
+    if settings.api_key is not None:
+        return settings.api_key.get_secret_value()
+    if urlsplit(url).hostname not in ("127.0.0.1", "::1", "localhost"):
+        return None
+    records: SqlRecords = open_records(settings)
+    try:
+        store = SqlCredentials(records.engine)
+        return own_key(Tokens(store))() if store.any_made() else None
+    finally:
+        records.close()
