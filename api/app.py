@@ -62,8 +62,8 @@ def build_router(services: ApiServices) -> APIRouter:
     api = APIRouter()
     api.include_router(versioned, prefix=PREFIX)
     api.include_router(versioned, include_in_schema=False)
-    if services.gate is not None and services.tokens is not None:
-        credentials = admin.build_router(services, services.gate, services.tokens)
+    if services.gate is not None and services.tokens is not None and services.credentials is not None:
+        credentials = admin.build_router(services, services.gate, services.tokens, services.credentials)
         api.include_router(credentials, prefix=PREFIX)
         api.include_router(credentials, include_in_schema=False)
     api.include_router(health.build_probe_router(services))

@@ -13,6 +13,7 @@ from api.health.checks import (
     Finding,
     HealthChecker,
     Kind,
+    ServiceState,
     http_check,
     judge_orchestrator,
     ready_check,
@@ -20,6 +21,7 @@ from api.health.checks import (
     status_check,
 )
 from api.health.host import HostReader
+from api.health.visible import visible_to
 from api.live.connections import Connections
 from api.live.feed import LiveFeed
 from api.live.stream import Streams
@@ -52,7 +54,8 @@ class ApiServices:
             it runs in another process.
         extra_metrics: Prometheus metrics of others in this process, such as the collector, for ``/metrics``.
         gate: who may pass; what is changed about credentials here is known to it at once.
-        tokens: makes tokens for who shows a key; without these two there are no routes of credentials.
+        tokens: makes tokens for who shows a key; without it there are no routes of credentials.
+        credentials: keys and tenants, for who makes and takes them back.
     """
 
     settings: Settings
@@ -64,9 +67,9 @@ class ApiServices:
     extra_metrics: Callable[[], Iterable[Metric]] | None = None
     gate: Gate | None = None
     tokens: Tokens | None = None
+    credentials: SqlCredentials | None = None
 
     patience: dict[str, Patience] = field(init=False)
-    credentials: SqlCredentials = field(init=False)
     host: HostReader = field(init=False)
     feed: LiveFeed = field(init=False)
     checker: HealthChecker = field(init=False)
@@ -80,7 +83,6 @@ class ApiServices:
             "series": Patience("the store of points"),
             "checks": Patience("it", threads=4),
         }
-        self.credentials = SqlCredentials(self.records.engine)
         self.host = HostReader(self.settings.data_dir)
         self.connections = Connections(self.settings.websocket_max_connections)
         self.streams = Streams(self.hub, self.connections)
@@ -124,6 +126,10 @@ class ApiServices:
             recorded = await records.call(self.records.last_event_at, DEFAULT_TENANT)
             heard = None if recorded is None else to_ns(recorded)
         return judge_orchestrator(heard, counts.active, self.settings.stall_after, now_ns())
+
+    def states(self, tenant: str) -> dict[str, ServiceState]:
+        """The services as last checked, as ``tenant`` may see them."""
+        return visible_to(tenant, self.checker.states, self.feed.activity(tenant), now_ns())
 
     def database_connections(self) -> int | None:
         """Connections to the database in use; None where its pool does not count them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,11 +54,13 @@ class TenantInfo:
 class SqlCredentials:
     """The :class:`~scrapewatch.credentials.KeyStore` behind ``engine``, and what makes and takes back what it knows.
 
+    ``lacks`` says what else a tenant needs before it may have keys, such as a place for its points; None when nothing is missing.
     All of it raises :class:`~scrapewatch.problems.StoreUnavailable` when the database does not answer.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, lacks: Callable[[str], str | None] = lambda _: None) -> None:
         self.engine = engine
+        self._lacks = lacks
 
     # --- what is asked while requests wait
 
@@ -87,7 +89,10 @@ class SqlCredentials:
             return None
         expires_at = None if row["expires_at"] is None else to_ns(row["expires_at"])
         scopes = known_scopes(row["scopes"])
-        return Key(row["prefix"], row["tenant"], scopes, expires_at, _problem(row))
+        problem = _problem(row)
+        if problem is None and (lacking := self._lacks(row["tenant"])) is not None:
+            problem = f"is of a tenant that {lacking}"
+        return Key(row["prefix"], row["tenant"], scopes, expires_at, problem)
 
     def note_use(self, prefix: str, at: int) -> None:
         """Keep that a key was used at ``at`` (ns); an earlier use does not overwrite a later one."""
@@ -107,9 +112,11 @@ class SqlCredentials:
         query = select(_TENANTS.c.disabled_at).where(_TENANTS.c.name == clean(tenant))
         with reading(self.engine) as db:
             row = db.execute(query).one_or_none()
-        if row is None:
-            return None if tenant == DEFAULT_TENANT else "is not known"
-        return None if row[0] is None else "is disabled"
+        if row is None and tenant != DEFAULT_TENANT:
+            return "is not known"
+        if row is not None and row[0] is not None:
+            return "is disabled"
+        return self._lacks(tenant)
 
     def token_key(self, key_id: str) -> bytes | None:
         """The public key (raw Ed25519) that tokens of ours were signed with; None where there is none, or no more."""

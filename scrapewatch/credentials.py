@@ -107,15 +107,15 @@ class _Found:
         self.problem = problem
         self.checked_at = now
         self.ends_at = ends_at
-        self.refresh_at = now + FRESH
         self.valid_until = min(now + VALID, ends_at)
+        self.refresh_at = min(now + FRESH, ends_at)
 
     def go_on(self, now: float) -> bool:
         """Let what was good go on while nobody can be asked; False once that was too long."""
         if self.identity is None or now >= min(self.checked_at + OUTAGE, self.ends_at):
             return False
-        self.refresh_at = now + FRESH
         self.valid_until = min(now + VALID, self.ends_at)
+        self.refresh_at = min(now + FRESH, self.ends_at)
         return True
 
 

@@ -319,8 +319,17 @@ def registered(routes: Sequence[BaseRoute]) -> set[tuple[str, str]]:
     return {(method, route.template) for route in _routes_in(routes) for method in (route.methods or {"*"})}
 
 
+_X_FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
 _TELLING: Final = frozenset(
-    {b"authorization", b"cookie", b"sec-websocket-protocol", b"x-forwarded-for", b"forwarded", b"x-real-ip"}
+    {
+        b"authorization",
+        b"cookie",
+        b"sec-websocket-protocol",
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        *_X_FORWARDED,
+    }
 )
 
 

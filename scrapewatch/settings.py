@@ -122,7 +122,14 @@ class Settings(BaseModel):
     )
 
     influx_url: str | None = Field(None, description="URL of InfluxDB 2; none means the embedded store.")
-    influx_token: SecretStr | None = Field(None, description="Token that writes and reads the buckets.")
+    influx_token: SecretStr | None = Field(
+        None, description="Token that writes and reads the buckets of the tenant `default`."
+    )
+    influx_tokens_dir: Path | None = Field(
+        None,
+        description="Folder of the tokens that `python -m influx bootstrap` made for tenants other than `default`; none means secrets in "
+        "DATA_DIR.",
+    )
     influx_org: str = Field("scrapewatch", description="Organisation in InfluxDB.")
     database_url: SecretStr | None = Field(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,19 +19,24 @@ from scrapewatch.ports import DEFAULT_TENANT
 from scrapewatch.problems import ConfigurationError
 from scrapewatch.settings import Settings
 from scrapewatch.tokens import LOGIN_SECONDS, Tokens, foreign_tokens
-from stack.stores import open_records
+from stack.stores import open_records, tenant_problem
 
 _ITSELF: Final = Identity(DEFAULT_TENANT, frozenset({WRITE}), "service:scrapewatch")
 """What a process of ours is to another: it reports, and no more."""
 
 
-def make_gate(settings: Settings, engine: Engine) -> tuple[Gate, Tokens]:
+def credentials_of(settings: Settings, engine: Engine, *, writes: bool | None = None) -> SqlCredentials:
+    """The keys and tenants of the records behind ``engine``; ``writes``: for a process that writes points, or one that reads them."""
+    return SqlCredentials(engine, partial(tenant_problem, settings, writes))
+
+
+def make_gate(settings: Settings, engine: Engine, *, writes: bool | None = None) -> tuple[Gate, Tokens]:
     """The gate in front of a process, and what makes and checks tokens.
 
     Raises:
         ConfigurationError: the settings of another issuer of tokens contradict each other.
     """
-    store = SqlCredentials(engine)
+    store = credentials_of(settings, engine, writes=writes)
     foreign = foreign_tokens(settings)
     tokens = Tokens(store, foreign)
     credentials = Credentials(store, tokens.judge, closed=foreign is not None)

@@ -24,12 +24,11 @@ from scrapewatch.ports import DEFAULT_TENANT
 from scrapewatch.problems import InvalidInput, NotFound
 from scrapewatch.time import to_ns, to_rfc3339
 from stack.logs import set_up_logs
-from stack.stores import open_records, tenant_problem
+from stack.stores import open_records
 from stack.terminal import DataOption, err, out, printable
 
 if TYPE_CHECKING:
     from records.credentials import SqlCredentials
-    from scrapewatch.settings import Settings
 
 keys_commands = typer.Typer()
 tenants_commands = typer.Typer()
@@ -60,11 +59,8 @@ def create_key(
     """Make an API key, and show it this once. By default it may only report events (role writer)."""
     scopes = scopes_of([*(role or ()), *(scope or ())] or ["writer"])
     expires_at = _moment(expires)
-    with _credentials(data_dir) as (store, chosen):
+    with _credentials(data_dir) as store:
         first = not store.any_made()
-        problem = tenant_problem(chosen, tenant)
-        if problem is not None:
-            raise NotFound(problem)
         text, info = store.create_key(name, scopes=scopes, tenant=tenant, expires_at=expires_at)
     if as_json:
         out.print_json(json.dumps({"key": text, **_as_json(info)}))
@@ -91,7 +87,7 @@ def list_keys(
     data_dir: DataOption = None,
 ) -> None:
     """Show the keys: by their prefix, their secrets are not kept."""
-    with _credentials(data_dir) as (store, _):
+    with _credentials(data_dir) as store:
         found = store.keys(tenant)
     if as_json:
         out.print_json(json.dumps([_as_json(info) for info in found]))
@@ -123,7 +119,7 @@ def revoke_key(
     data_dir: DataOption = None,
 ) -> None:
     """Refuse a key from now on; running stacks do within 6 seconds."""
-    with _credentials(data_dir) as (store, _):
+    with _credentials(data_dir) as store:
         named = [info for info in store.keys(tenant) if key in (info.prefix, info.name)]
         if not named:
             raise NotFound(f"there is no key {printable(key)[:200]!r}; `scrapewatch keys list` shows them")
@@ -143,18 +139,18 @@ def create_tenant(
     data_dir: DataOption = None,
 ) -> None:
     """Make a tenant, whose data nobody else sees."""
-    with _credentials(data_dir) as (store, chosen):
+    with _credentials(data_dir) as store:
         store.create_tenant(name, title)
-        problem = tenant_problem(chosen, name)
+        problem = store.tenant_problem(name)
     out.print(f"made the tenant {name}", highlight=False)
     if problem is not None:
-        err.print(f"before it can have a key: {problem}", highlight=False, markup=False)
+        err.print(f"it can have no key yet, since it {problem}", highlight=False, markup=False)
 
 
 @tenants_commands.command("list")
 def list_tenants(as_json: JsonOption = False, data_dir: DataOption = None) -> None:
     """Show the tenants."""
-    with _credentials(data_dir) as (store, _):
+    with _credentials(data_dir) as store:
         found = store.tenants()
     if as_json:
         out.print_json(json.dumps([_as_json(info) for info in found]))
@@ -171,7 +167,7 @@ def disable_tenant(
     name: Annotated[str, typer.Argument(show_default=False)], data_dir: DataOption = None
 ) -> None:
     """Refuse all keys of a tenant; its data stays."""
-    with _credentials(data_dir) as (store, _):
+    with _credentials(data_dir) as store:
         store.change_tenant(name, disabled=True)
     out.print(f"disabled {name}", highlight=False, markup=False)
 
@@ -181,21 +177,21 @@ def enable_tenant(
     name: Annotated[str, typer.Argument(show_default=False)], data_dir: DataOption = None
 ) -> None:
     """Let a tenant in again."""
-    with _credentials(data_dir) as (store, _):
+    with _credentials(data_dir) as store:
         store.change_tenant(name, disabled=False)
     out.print(f"enabled {name}", highlight=False, markup=False)
 
 
 @contextlib.contextmanager
-def _credentials(data_dir: Any) -> Iterator[tuple[SqlCredentials, Settings]]:
+def _credentials(data_dir: Any) -> Iterator[SqlCredentials]:
     """What the records of the settings know of credentials, their tables brought up to date."""
-    from records.credentials import SqlCredentials
+    from stack.access import credentials_of
 
     chosen = settings.load(data_dir=data_dir)
     set_up_logs(chosen)
     records = open_records(chosen)
     try:
-        yield SqlCredentials(records.engine), chosen
+        yield credentials_of(chosen, records.engine)
     finally:
         records.close()
 

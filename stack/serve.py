@@ -30,7 +30,7 @@ from scrapewatch.ports import SeriesStore
 from scrapewatch.problems import ConfigurationError, StoreUnavailable
 from scrapewatch.settings import Settings
 from scrapewatch.tokens import Tokens
-from stack.access import demand_keys, make_gate, own_key
+from stack.access import credentials_of, demand_keys, make_gate, own_key
 from stack.connection import Connection
 from stack.parts import API, COLLECTOR, url_of
 from stack.quiet_server import QuietServer
@@ -130,7 +130,7 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         openapi_tags=[{"name": "ingest", "description": "Events in."}],
         lifespan=lambda _: _life(runs),
     )
-    gate, tokens = make_gate(settings, records.engine)
+    gate, tokens = make_gate(settings, records.engine, writes=COLLECTOR in parts)
     app.state.own_key = own_key(tokens)
     # What is added last stands in front: the guard, then who a proxy says asks, then the gate.
     app.add_middleware(GateMiddleware, gate=gate, routes=lambda: app.routes)
@@ -220,6 +220,7 @@ def _services(
         report=report,
         gate=gate,
         tokens=tokens,
+        credentials=credentials_of(settings, records.engine),
         collector_status=None if collecting is None else lambda: _status(collecting),
         extra_metrics=None if collecting is None else lambda: collector.metrics.metric_families(collecting),
     )

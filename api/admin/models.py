@@ -12,6 +12,25 @@ from records.credentials import KeyInfo, TenantInfo
 _Title = Annotated[str, StringConstraints(max_length=500)]
 
 
+_KEY: dict[str, Any] = {
+    "prefix": "1a2b3c4d",
+    "name": "spiders in Berlin",
+    "tenant": "default",
+    "scopes": ["metrics:write"],
+    "created_at": "2026-01-05T10:00:00Z",
+    "expires_at": "2026-04-05T10:00:00Z",
+    "revoked_at": None,
+    "last_used_at": "2026-01-05T10:02:00Z",
+    "problem": None,
+}
+_TENANT: dict[str, Any] = {
+    "name": "acme",
+    "title": "ACME Inc.",
+    "created_at": "2026-01-05T10:00:00Z",
+    "disabled_at": None,
+}
+
+
 class NewKey(BaseModel):
     """A key to be made."""
 
@@ -43,7 +62,7 @@ class NewKey(BaseModel):
 class Key(BaseModel):
     """A key, without its secret."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"example": _KEY})
 
     prefix: str = Field(
         description="By what it is named: the part of its text that may be shown.", examples=["1a2b3c4d"]
@@ -68,11 +87,17 @@ class Key(BaseModel):
 class MadeKey(Key):
     """A key that was just made: the only time that its text is shown."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {**_KEY, "last_used_at": None, "key": "sw_1a2b3c4d_…"}}
+    )
+
     key: str = Field(description="The key itself. It is not kept, and cannot be shown again.")
 
 
 class KeyList(BaseModel):
     """The keys of a tenant."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"items": [_KEY], "next_cursor": None}})
 
     items: list[Key] = Field(
         description="The keys, the newest last; those that were revoked or have expired, too."
@@ -106,7 +131,7 @@ class TenantChange(BaseModel):
 class Tenant(BaseModel):
     """Who owns data."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"example": _TENANT})
 
     name: str = Field(description="By what it is named.")
     title: str | None = Field(description="What people call it.")
@@ -124,12 +149,25 @@ class Tenant(BaseModel):
 class TenantList(BaseModel):
     """The tenants."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"items": [_TENANT], "next_cursor": None}})
+
     items: list[Tenant] = Field(description="The tenants by name, `default` first.")
     next_cursor: str | None = Field(None, description="Always null.")
 
 
 class Token(BaseModel):
     """A token, as RFC 6749 has it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "access_token": "eyJ…",
+                "token_type": "Bearer",
+                "expires_in": 900,
+                "scope": "monitoring:read",
+            }
+        }
+    )
 
     access_token: str = Field(description="The token, a JWT: send it as `Authorization: Bearer …`.")
     token_type: str = Field("Bearer", description="Always `Bearer`.")
@@ -148,14 +186,12 @@ class SignIn(BaseModel):
 class Who(BaseModel):
     """Who asks."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"tenant": "default", "scopes": ["monitoring:read"], "name": "key:1a2b3c4d"}
+        }
+    )
+
     tenant: str = Field(description="Whose data is shown.")
     scopes: list[str] = Field(description="What is allowed.")
     name: str = Field(description="The credential's name in logs: `local` where none is needed yet.")
-
-
-EXAMPLE_OF_TOKEN: dict[str, Any] = {
-    "access_token": "eyJ…",
-    "token_type": "Bearer",
-    "expires_in": 900,
-    "scope": "monitoring:read",
-}

@@ -17,7 +17,6 @@ from fastapi import APIRouter, Body, Path, Query, Request, Response
 
 from api.access import identity_of, who_asks
 from api.admin.models import (
-    EXAMPLE_OF_TOKEN,
     Key,
     KeyList,
     MadeKey,
@@ -31,6 +30,7 @@ from api.admin.models import (
     Who,
 )
 from api.services import ApiServices
+from records.credentials import SqlCredentials
 from scrapewatch.access import SCOPES, Identity, scopes_of
 from scrapewatch.gate import COOKIE, Gate
 from scrapewatch.http import problem_responses
@@ -48,18 +48,18 @@ TenantName = Annotated[
 ]
 
 
-def build_router(services: ApiServices, gate: Gate, tokens: Tokens) -> APIRouter:
+def build_router(services: ApiServices, gate: Gate, tokens: Tokens, store: SqlCredentials) -> APIRouter:
     """The routes of credentials; what is changed by them is known to ``gate`` at once."""
     router = APIRouter(route_class=services.telemetry.route_class())
-    router.include_router(_keys(services, gate), tags=["credentials"])
-    router.include_router(_tenants(services, gate), tags=["credentials"])
+    router.include_router(_keys(services, gate, store), tags=["credentials"])
+    router.include_router(_tenants(services, gate, store), tags=["credentials"])
     router.include_router(_tokens(services, gate, tokens), tags=["credentials"])
     return router
 
 
-def _keys(services: ApiServices, gate: Gate) -> APIRouter:
+def _keys(services: ApiServices, gate: Gate, store: SqlCredentials) -> APIRouter:
     router = APIRouter(prefix="/admin/keys")
-    store, records = services.credentials, services.patience["records"]
+    records = services.patience["records"]
 
     @router.get("", summary="API keys", response_model=KeyList, responses=problem_responses(503))
     async def list_keys(
@@ -131,9 +131,9 @@ def _tenant_for(identity: Identity, wanted: str | None) -> str:
     return wanted
 
 
-def _tenants(services: ApiServices, gate: Gate) -> APIRouter:
+def _tenants(services: ApiServices, gate: Gate, store: SqlCredentials) -> APIRouter:
     router = APIRouter(prefix="/admin/tenants")
-    store, records = services.credentials, services.patience["records"]
+    records = services.patience["records"]
 
     @router.get("", summary="Tenants", response_model=TenantList, responses=problem_responses(503))
     async def list_tenants() -> TenantList:
@@ -185,7 +185,6 @@ def _tokens(services: ApiServices, gate: Gate, tokens: Tokens) -> APIRouter:
         summary="A short-lived token for a key",
         response_model=Token,
         responses={
-            200: {"content": {"application/json": {"example": EXAMPLE_OF_TOKEN}}},
             400: _oauth_error("invalid_request"),
             401: _oauth_error("invalid_client"),
             **problem_responses(429, 503),

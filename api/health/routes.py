@@ -166,7 +166,7 @@ def build_router(services: ApiServices) -> APIRouter:
             counts = await services.patience["records"].call(services.records.counts, tenant)
         except ScrapewatchError:
             degraded.append("records")
-        states = services.checker.states
+        states = services.states(tenant)
         stores = [state.finding.status for state in states.values() if state.kind is Kind.STORE]
         sites: dict[str, Any] = {
             f"{name.removeprefix('site:')}_accessible": state.finding.status is not Status.DOWN
@@ -189,10 +189,10 @@ def build_router(services: ApiServices) -> APIRouter:
         )
 
     @router.get("/services", summary="Status of each service", response_model=ServiceList)
-    async def service_health() -> ServiceList:
+    async def service_health(request: Request) -> ServiceList:
         """What the last round of checks found (`SCRAPEWATCH_CHECK_INTERVAL`), with the uptime over a day and over 30 days."""
         order = {Kind.STORE: 0, Kind.SERVICE: 1, Kind.SITE: 2}
-        states = sorted(services.checker.states.values(), key=lambda state: order[state.kind])
+        states = sorted(services.states(tenant_of(request)).values(), key=lambda state: order[state.kind])
         return ServiceList(items=[ServiceStatus.of(state) for state in states])
 
     return router

@@ -15,6 +15,7 @@ import structlog
 
 from api.health.checks import HealthChecker
 from api.health.host import HostReader
+from api.health.visible import visible_to
 from api.live import summary
 from api.live.activity import MOST_SESSIONS, SPAN, STEP, Activity, Counts
 from api.live.interval import Interval
@@ -137,7 +138,8 @@ class LiveFeed:
         except ScrapewatchError as error:
             degraded.append("sessions")
             _log.warning("sessions cannot be shown", reason=str(error))
-        states = list(self.checker.states.values()) if self.checker else []
+        checked = self.checker.states if self.checker else {}
+        states = list(visible_to(tenant, checked, activity, now).values())
         host = await asyncio.to_thread(self._host.read)
         return {
             "type": "system",

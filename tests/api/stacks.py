@@ -27,7 +27,7 @@ from scrapewatch.live import MemoryHub
 from scrapewatch.ports import Flush
 from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns
-from stack.access import make_gate
+from stack.access import credentials_of, make_gate
 from tests.new_records import records_in
 
 BASE = "http://127.0.0.1:8000"
@@ -107,7 +107,15 @@ def make_stack(folder: Path, **settings: Any) -> Stack:
     )
     gate, tokens = make_gate(chosen, records.engine)
     services = ApiServices(
-        chosen, series, RecordQueries(records.engine), hub, report, status, gate=gate, tokens=tokens
+        chosen,
+        series,
+        RecordQueries(records.engine),
+        hub,
+        report,
+        status,
+        gate=gate,
+        tokens=tokens,
+        credentials=credentials_of(chosen, records.engine),
     )
 
     @asynccontextmanager
