@@ -41,6 +41,8 @@ _LEEWAY: Final = 30
 _FOREIGN: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+# What a document may lead to that is none with keys.
+_NO_KEYS: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _JWKS_FRESH: Final = 300.0
 _JWKS_AGAIN: Final = 10.0
 _JWKS_KEPT: Final = 3600.0
@@ -96,7 +98,7 @@ class Tokens:
         try:
             head = jwt.get_unverified_header(text)
             claimed = jwt.decode(text, options={"verify_signature": False})
-        except (jwt.InvalidTokenError, ValueError):
+        except (jwt.InvalidTokenError, ValueError, RecursionError):
             raise Unauthenticated("this is neither an API key nor a token of scrapewatch's") from None
         key_id = head.get("kid")
         if claimed.get("iss") == ISSUER:
@@ -236,6 +238,7 @@ class Jwks:
         import jwt
         import urllib3
 
+        broken = (urllib3.exceptions.HTTPError, jwt.PyJWTError, *_NO_KEYS)
         try:
             answer = urllib3.request(
                 "GET",
@@ -252,7 +255,7 @@ class Jwks:
             if answer.status != 200:
                 raise StoreUnavailable(f"the issuer answered {answer.status} for its keys")
             keys = jwt.PyJWKSet.from_json(body.decode()).keys
-        except (urllib3.exceptions.HTTPError, jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
+        except broken as error:
             raise StoreUnavailable(f"the keys of the issuer cannot be had: {type(error).__name__}") from error
         usable = [key for key in keys if key.public_key_use in (None, "sig")]
         found: dict[str | None, Any] = {key.key_id: key for key in usable if key.key_id}
@@ -299,7 +302,7 @@ def _verified(
         )
     except jwt.ExpiredSignatureError:
         raise Unauthenticated("this token has expired") from None
-    except (jwt.InvalidTokenError, ValueError, TypeError):
+    except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError):
         raise Unauthenticated("this token is not good: its signature, issuer or audience is wrong") from None
     return claims
 
