@@ -252,6 +252,11 @@ class Ingest:
         admission.charge(tenant, receipt.accepted + receipt.duplicates + len(receipt.rejected))
         return receipt
 
+    def refused_before(self, reason: str) -> None:
+        """Count a request that did not come as far as here."""
+        self._observed.requests += 1
+        self._observed.refused[reason] += 1
+
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"a body may have {self._most:,} bytes; send fewer events at once")
 
@@ -373,7 +378,7 @@ def mount(
     answer: AtOnce = ingest
     rule = rule_of("POST", PATH)
     if gate is not None and rule is not None:
-        answer = gate.before(ingest, rule)
+        answer = gate.before(ingest, rule, ingest.refused_before)
     return Shortcut(app, settings, "POST", paths, answer)
 
 

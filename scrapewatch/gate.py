@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scrapewatch.access import ANYBODY, Identity, Rule, rule_of
 from scrapewatch.credentials import NEEDED, Credentials
-from scrapewatch.http import answer, problem, problem_of
+from scrapewatch.http import answer, kind_of, problem, problem_of
 from scrapewatch.limits import Limits, Window
 from scrapewatch.problems import Forbidden, ScrapewatchError, Unauthenticated
 
@@ -148,13 +148,17 @@ class Gate:
         scope["state"]["identity"] = identity
         return identity
 
-    def before(self, app: ASGIApp, rule: Rule) -> ASGIApp:
-        """``app`` behind the gate, all of it under one rule: the way of events."""
+    def before(self, app: ASGIApp, rule: Rule, refused: Callable[[str], None] = lambda _: None) -> ASGIApp:
+        """``app`` behind the gate, all of it under one rule: the way of events.
+
+        ``refused`` hears of those that do not pass, by the last part of their problem's type.
+        """
 
         async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
             try:
                 await self.admit(scope, rule)
             except ScrapewatchError as error:
+                refused(kind_of(error))
                 await answer(problem_of(error), scope, receive, send)
                 return
             await app(scope, receive, send)

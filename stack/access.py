@@ -21,8 +21,8 @@ from scrapewatch.settings import Settings
 from scrapewatch.tokens import LOGIN_SECONDS, Tokens, foreign_tokens
 from stack.stores import open_records, tenant_problem
 
-_ITSELF: Final = Identity(DEFAULT_TENANT, frozenset({WRITE}), "service:scrapewatch")
-"""What a process of ours is to another: it reports, and no more."""
+_ITSELF: Final = "service:scrapewatch"
+"""The name of what a process of ours shows to another."""
 
 
 def credentials_of(settings: Settings, engine: Engine, *, writes: bool | None = None) -> SqlCredentials:
@@ -43,9 +43,10 @@ def make_gate(settings: Settings, engine: Engine, *, writes: bool | None = None)
     return Gate(credentials, trust_network=settings.trust_network, limits=Limits(settings)), tokens
 
 
-def own_key(tokens: Tokens) -> Callable[[], str]:
-    """What makes a token of the product's own, for a request to another process of it."""
-    return lambda: tokens.issue(_ITSELF, seconds=LOGIN_SECONDS)
+def own_key(tokens: Tokens, scope: str = WRITE) -> Callable[[], str]:
+    """What makes a token of the product's own for ``scope``, for a request to another process of it."""
+    identity = Identity(DEFAULT_TENANT, frozenset({scope}), _ITSELF)
+    return lambda: tokens.issue(identity, seconds=LOGIN_SECONDS)
 
 
 def demand_keys(settings: Settings) -> None:
@@ -70,10 +71,10 @@ def demand_keys(settings: Settings) -> None:
         )
 
 
-def key_for(url: str, settings: Settings) -> str | None:
-    """What shows us to the collector at ``url``: the key of the settings, or, on this machine, a token of the records' own.
+def key_for(url: str, settings: Settings, scope: str = WRITE) -> str | None:
+    """What shows us to the process at ``url``: the key of the settings, or, on this machine, a token of the records' own for ``scope``.
 
-    None where neither can be had: then the collector says what it needs.
+    None where neither can be had or is needed: if it is, that process says so.
     """
     if settings.api_key is not None:
         return settings.api_key.get_secret_value()
@@ -82,6 +83,6 @@ def key_for(url: str, settings: Settings) -> str | None:
     records: SqlRecords = open_records(settings)
     try:
         store = SqlCredentials(records.engine)
-        return own_key(Tokens(store))() if store.any_made() else None
+        return own_key(Tokens(store), scope)() if store.any_made() else None
     finally:
         records.close()
