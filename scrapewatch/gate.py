@@ -16,6 +16,7 @@ Needs the extra ``server``.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from typing import Any, Final
 
 import structlog
 from fastapi.routing import iter_route_contexts
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -40,6 +42,9 @@ COOKIE: Final = "scrapewatch"
 
 SUBPROTOCOL: Final = "scrapewatch"
 """What is spoken on a WebSocket whose client names subprotocols."""
+
+AGAIN: Final = 5.0
+"""Seconds after which the credential of a WebSocket or a stream is looked at again."""
 
 _BEARER: Final = "bearer."
 
@@ -219,7 +224,60 @@ class GateMiddleware:
                 response.headers.update(window.headers())
             await answer(response, scope, receive, send)
             return
-        await self._app(scope, receive, _telling(scope, send, window))
+        if rule is ANYBODY:
+            await self._app(scope, receive, _telling(scope, send, window))
+        elif scope["type"] == "websocket":
+            send = _telling(scope, send, window)
+            await self._app(scope, self._while_known(scope, rule, receive, send), send)
+        else:
+            await self._app(scope, receive, self._to_who_is_known(scope, rule, _telling(scope, send, window)))
+
+    def _while_known(self, scope: Scope, rule: Rule, receive: Receive, send: Send) -> Receive:
+        """``receive`` of a WebSocket that ends once its credential does."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + AGAIN
+
+        async def receive_while_known() -> Message:
+            nonlocal due
+            receiving = asyncio.ensure_future(receive())
+            try:
+                while True:
+                    await asyncio.wait((receiving,), timeout=max(due - clock(), 0))
+                    if clock() >= due:
+                        due = clock() + AGAIN
+                        if not await self._still_known(scope, rule):
+                            await send({"type": "websocket.close", "code": 1008, "reason": "sign in again"})
+                            return {"type": "websocket.disconnect", "code": 1008}
+                    if receiving.done():
+                        return receiving.result()
+            finally:
+                receiving.cancel()
+
+        return receive_while_known
+
+    def _to_who_is_known(self, scope: Scope, rule: Rule, send: Send) -> Send:
+        """``send`` of an answer that breaks off once the credential ends, however long it is."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + AGAIN
+
+        async def send_to_who_is_known(message: Message) -> None:
+            nonlocal due
+            if message.get("more_body", False) and clock() >= due:
+                due = clock() + AGAIN
+                if not await self._still_known(scope, rule):
+                    raise ClientDisconnect
+            await send(message)
+
+        return send_to_who_is_known
+
+    async def _still_known(self, scope: Scope, rule: Rule) -> bool:
+        try:
+            await self._gate.admit(scope, rule)
+        except (Unauthenticated, Forbidden):
+            return False
+        except ScrapewatchError:
+            pass  # it cannot be said now, and was good before
+        return True
 
     async def _answer_no_route(
         self, listed: _Listed, path: str, scope: Scope, receive: Receive, send: Send

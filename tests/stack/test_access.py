@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from records.credentials import SqlCredentials
 from records.store import SqlRecords
 from scrapewatch.access import ADMIN, ALERT, ANYBODY, PREFIX, READ, ROUTES, SCOPES, WRITE, Rule, rule_of
 from scrapewatch.gate import GateMiddleware, registered, tenant_of
@@ -85,9 +88,9 @@ class Doors:
             | settings,
         )
         self.gate, self.tokens = make_gate(chosen, self.records.engine)
-        self.app = Guard(
-            GateMiddleware(_answering, self.gate, lambda: routes), ["127.0.0.1"], chosen.cors_origins
-        )
+        self.store = SqlCredentials(self.records.engine)
+        self.middleware = GateMiddleware(_answering, self.gate, lambda: routes)
+        self.app = Guard(self.middleware, ["127.0.0.1"], chosen.cors_origins)
         self.http = TestClient(self.app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50_000))
 
     def key(self, *scopes: str, **more: Any) -> str:
@@ -245,6 +248,55 @@ def test_a_browser_shows_its_cookie_or_a_subprotocol(doors: Callable[..., Doors]
     assert refused.value.status_code == 401
     # Nor in the query, which ends in logs.
     assert gate.http.get(f"{path}?access_token={key}&api_key={key}").status_code == 401
+
+
+def test_a_websocket_ends_when_its_key_does(
+    doors: Callable[..., Doors], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scrapewatch.gate.AGAIN", 0.05)
+    gate = doors()
+    key = gate.key(READ)
+
+    async def listening(scope: Scope, receive: Receive, send: Send) -> None:
+        socket = WebSocket(scope, receive, send)
+        await socket.accept()
+        await socket.send_text("hello")
+        assert await socket.receive_text() == "ping"
+        with pytest.raises(WebSocketDisconnect):
+            await socket.receive_text()
+
+    gate.middleware._app = listening
+    with gate.http.websocket_connect("ws://127.0.0.1/api/v1/ws/system", headers=bearer(key)) as socket:
+        assert socket.receive_text() == "hello"
+        time.sleep(0.2)
+        socket.send_text("ping")
+        gate.store.revoke_key(key[3:11])
+        gate.gate.credentials.forget()
+        assert socket.receive() == {"type": "websocket.close", "code": 1008, "reason": "sign in again"}
+
+
+def test_a_stream_breaks_off_when_its_key_ends(
+    doors: Callable[..., Doors], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scrapewatch.gate.AGAIN", 0.05)
+    gate = doors()
+    key = gate.key(READ)
+    sent = 0
+
+    async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal sent
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            sent += 1
+            if sent == 20:
+                gate.store.revoke_key(key[3:11])
+                gate.gate.credentials.forget()
+            await asyncio.sleep(0.01)
+
+    gate.middleware._app = streaming
+    gate.http.get("/api/v1/monitoring/sessions", headers=bearer(key))
+    assert 20 <= sent < 40
 
 
 def test_two_credentials_are_none(doors: Callable[..., Doors]) -> None:
