@@ -29,7 +29,7 @@ from collector.service import Collector
 from collector.service import Receipt as Accepted
 from scrapewatch import events
 from scrapewatch.access import READ, rule_of
-from scrapewatch.gate import Gate, who_asks
+from scrapewatch.gate import Gate, Gated, who_asks
 from scrapewatch.http import (
     AtOnce,
     Respond,
@@ -378,7 +378,7 @@ def mount(
     answer: AtOnce = ingest
     rule = rule_of("POST", PATH)
     if gate is not None and rule is not None:
-        answer = gate.before(ingest, rule, ingest.refused_before)
+        answer = Gated(ingest, gate, rule, ingest.refused_before)
     return Shortcut(app, settings, "POST", paths, answer)
 
 

@@ -33,7 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scrapewatch.access import ANYBODY, Identity, Rule, rule_of
 from scrapewatch.credentials import NEEDED, Credentials
-from scrapewatch.http import answer, kind_of, problem, problem_of
+from scrapewatch.http import AtOnce, Respond, answer, kind_of, problem, problem_of
 from scrapewatch.limits import Limits, Window
 from scrapewatch.problems import Forbidden, ScrapewatchError, Unauthenticated
 
@@ -106,6 +106,15 @@ class Gate:
             Unauthenticated: nobody that is known.
             StoreUnavailable: it cannot be said now.
         """
+        shown = self._shown(scope)
+        return self.credentials.known(shown) or await self.credentials.identify(shown)
+
+    def _shown(self, scope: Mapping[str, Any]) -> bytes:
+        """What the request shows, as :class:`Credentials` takes it.
+
+        Raises:
+            Unauthenticated: nothing, or nothing that can be taken.
+        """
         shown: bytes | None = None
         cookies: bytes | None = None
         protocols: bytes | None = None
@@ -134,8 +143,18 @@ class Gate:
                 shown = b""
         elif not shown:
             raise Unauthenticated(NEEDED)
-        credentials = self.credentials
-        return credentials.known(shown) or await credentials.identify(shown)
+        return shown
+
+    def admits_at_once(self, scope: MutableMapping[str, Any], rule: Rule) -> bool:
+        """Let who asks pass, if it is remembered that they may; where this says no, :meth:`admit` may still let them."""
+        try:
+            identity = self.credentials.known(self._shown(scope))
+        except Unauthenticated:
+            return False
+        if identity is None or not rule.allows(identity):
+            return False
+        scope["state"]["identity"] = identity
+        return True
 
     async def admit(self, scope: MutableMapping[str, Any], rule: Rule) -> Identity:
         """Let who asks pass, if they may: their identity is in the state of ``scope`` then.
@@ -153,22 +172,34 @@ class Gate:
         scope["state"]["identity"] = identity
         return identity
 
-    def before(self, app: ASGIApp, rule: Rule, refused: Callable[[str], None] = lambda _: None) -> ASGIApp:
-        """``app`` behind the gate, all of it under one rule: the way of events.
 
-        ``refused`` hears of those that do not pass, by the last part of their problem's type.
-        """
+class Gated:
+    """``app`` behind a gate, all of it under one rule: the way of events.
 
-        async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
-            try:
-                await self.admit(scope, rule)
-            except ScrapewatchError as error:
-                refused(kind_of(error))
-                await answer(problem_of(error), scope, receive, send)
-                return
-            await app(scope, receive, send)
+    ``refused`` hears of those that do not pass, by the last part of their problem's type.
+    """
 
-        return admitted
+    def __init__(
+        self, app: AtOnce, gate: Gate, rule: Rule, refused: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._app = app
+        self._gate = gate
+        self._rule = rule
+        self._refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request pass, or answer for the application."""
+        try:
+            await self._gate.admit(scope, self._rule)
+        except ScrapewatchError as error:
+            self._refused(kind_of(error))
+            await answer(problem_of(error), scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def at_once(self, scope: Scope, body: bytes, respond: Respond) -> bool:
+        """Let a request that came whole pass where it is remembered that it may; False: it needs a task of its own."""
+        return self._gate.admits_at_once(scope, self._rule) and self._app.at_once(scope, body, respond)
 
 
 class GateMiddleware:
