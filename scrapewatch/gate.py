@@ -20,9 +20,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
-from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
 import structlog
@@ -32,6 +30,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scrapewatch.access import ANYBODY, Identity, Rule, rule_of
+from scrapewatch.addresses import is_loopback
 from scrapewatch.credentials import NEEDED, Credentials
 from scrapewatch.http import AtOnce, Respond, answer, kind_of, problem, problem_of
 from scrapewatch.limits import Limits, Window
@@ -428,18 +427,7 @@ _TELLING: Final = frozenset(
 
 def _is_here(client: Sequence[Any] | None) -> bool:
     """Whether a connection is from this machine; a socket in the file system has no address."""
-    return client is None or _is_loopback(str(client[0]))
-
-
-@lru_cache(1_024)
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped.is_loopback
-    return address.is_loopback
+    return client is None or is_loopback(client[0])
 
 
 def _offered(scope: Mapping[str, Any]) -> Sequence[str]:

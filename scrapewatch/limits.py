@@ -13,8 +13,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
 import structlog
@@ -22,6 +20,7 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 
 from scrapewatch.access import LOCAL, Identity
+from scrapewatch.addresses import network_of
 from scrapewatch.problems import RateLimited
 from scrapewatch.settings import Settings
 
@@ -79,7 +78,7 @@ class Limits:
             return None
         counted: list[tuple[RateLimitItemPerMinute, str]] = []
         if self._of_address is not None and scope.get("client") is not None:
-            counted.append((self._of_address, f"address/{_network(str(scope['client'][0]))}"))
+            counted.append((self._of_address, f"address/{network_of(scope['client'][0])}"))
         if identity is not None:
             if self._of_key is not None:
                 counted.append((self._of_key, f"key/{identity.tenant}/{identity.name}"))
@@ -122,17 +121,3 @@ async def _hit(storage: Storage, counted: list[tuple[RateLimitItemPerMinute, str
 
 def _item(per_minute: int) -> RateLimitItemPerMinute | None:
     return RateLimitItemPerMinute(per_minute) if per_minute else None
-
-
-@lru_cache(4_096)
-def _network(host: str) -> str:
-    """What stands for an address: of IPv6 the first half, since the second is the client's to choose."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ip_network((address, 64), strict=False))
-    return str(address)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from scrapewatch.access import ADMIN, Identity, known_scopes
+from scrapewatch.addresses import is_loopback
 from scrapewatch.problems import ConfigurationError, StoreUnavailable, Unauthenticated
 from scrapewatch.time import HOUR, SECOND, now_ns
 
@@ -40,7 +41,6 @@ _SIGN_WITH_ONE: Final = 24 * HOUR
 _LEEWAY: Final = 30
 _FOREIGN: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 # What a document may lead to that is none with keys.
 _NO_KEYS: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _JWKS_FRESH: Final = 300.0
@@ -280,7 +280,7 @@ def foreign_tokens(settings: Settings) -> ForeignTokens | None:
         )
     url = settings.oauth_jwks_url or f"{issuer.rstrip('/')}/.well-known/jwks.json"
     parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         raise ConfigurationError(
             "the keys of an issuer must come by https: set SCRAPEWATCH_OAUTH_JWKS_URL to such a URL"
         )

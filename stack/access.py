@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from records.credentials import SqlCredentials
 from records.store import SqlRecords
 from scrapewatch.access import WRITE, Identity
+from scrapewatch.addresses import is_loopback
 from scrapewatch.credentials import Credentials
 from scrapewatch.gate import Gate
 from scrapewatch.limits import Limits
@@ -78,7 +79,7 @@ def key_for(url: str, settings: Settings, scope: str = WRITE) -> str | None:
     """
     if settings.api_key is not None:
         return settings.api_key.get_secret_value()
-    if urlsplit(url).hostname not in ("127.0.0.1", "::1", "localhost"):
+    if not is_loopback(urlsplit(url).hostname or ""):
         return None
     records: SqlRecords = open_records(settings)
     try:

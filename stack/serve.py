@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -22,6 +21,7 @@ import collector.metrics
 import stack.forwarding
 from collector.service import Collector
 from scrapewatch import __version__
+from scrapewatch.addresses import is_loopback
 from scrapewatch.client import Client, SendError
 from scrapewatch.gate import Gate, GateMiddleware, tenant_of
 from scrapewatch.http import install
@@ -76,7 +76,7 @@ def listen(settings: Settings) -> socket.socket:
         ConfigurationError: the port is taken, the address is none of this machine, or it is open to strangers.
         StoreUnavailable: the records, which know whether there are keys to keep strangers out, do not answer.
     """
-    if not _is_loopback(settings.host):
+    if not is_loopback(settings.host):
         demand_keys(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # The protocol is named because asyncio switches Nagle's algorithm off only where it is: 40 ms an answer otherwise.
@@ -91,15 +91,6 @@ def listen(settings: Settings) -> socket.socket:
             f"look at {url_of(settings.host, settings.port)}/, or choose another port with --port"
         ) from error
     return listening
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack) -> FastAPI:
