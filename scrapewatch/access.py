@@ -73,11 +73,13 @@ LOCAL: Final = Identity(DEFAULT_TENANT, frozenset({ADMIN}), "local")
 class Rule:
     """What a route needs: a ``scope`` (None: anybody may ask), and with ``at_home`` that it is of the tenant ``default``.
 
-    ``at_home`` is for what tells of the whole installation.
+    ``at_home`` is for what tells of the whole installation. ``takes_events``: it bounds the bodies that it takes by itself; those of
+    others are small.
     """
 
     scope: str | None
     at_home: bool = False
+    takes_events: bool = False
 
     def allows(self, identity: Identity) -> bool:
         """Whether ``identity`` may."""
@@ -86,6 +88,7 @@ class Rule:
 
 ANYBODY: Final = Rule(None)
 _READ: Final = Rule(READ)
+_EVENTS: Final = Rule(WRITE, takes_events=True)
 _WRITE: Final = Rule(WRITE)
 _ALERT: Final = Rule(ALERT)
 _ADMIN: Final = Rule(ADMIN)
@@ -95,9 +98,9 @@ _OWNER: Final = Rule(ADMIN, at_home=True)
 ROUTES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
         # Events in.
-        "POST /monitoring/metrics": _WRITE,
+        "POST /monitoring/metrics": _EVENTS,
         "POST /data-quality-metrics": _WRITE,
-        "POST /api/v2/write": _WRITE,
+        "POST /api/v2/write": _EVENTS,
         # Sessions.
         "GET /monitoring/sessions": _READ,
         "GET /monitoring/sessions/{session_id}": _READ,

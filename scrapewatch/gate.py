@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import structlog
 from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,6 +42,9 @@ COOKIE: Final = "scrapewatch"
 
 SUBPROTOCOL: Final = "scrapewatch"
 """What is spoken on a WebSocket whose client names subprotocols."""
+
+MOST_BODY: Final = 1_000_000
+"""Bytes of a body of a request that is no request of events."""
 
 AGAIN: Final = 5.0
 """Seconds after which the credential of a WebSocket or a stream is looked at again."""
@@ -254,6 +258,8 @@ class GateMiddleware:
                 response.headers.update(window.headers())
             await answer(response, scope, receive, send)
             return
+        if scope["type"] == "http" and method not in ("GET", "HEAD") and not rule.takes_events:
+            receive = _bounded(receive)
         if rule is ANYBODY:
             await self._app(scope, receive, _telling(scope, send, window))
         elif scope["type"] == "websocket":
@@ -321,6 +327,21 @@ class GateMiddleware:
         else:
             response = problem(404)
         await answer(response, scope, receive, send)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """``receive`` of a request whose body may have :data:`MOST_BODY` bytes, whatever it says of its length."""
+    received = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MOST_BODY:
+            raise HTTPException(413, f"a body may have {MOST_BODY:,} bytes here")
+        return message
+
+    return receive_bounded
 
 
 def _telling(scope: Scope, send: Send, window: Window | None) -> Send:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -200,6 +200,23 @@ def test_who_cannot_have_a_token_is_told_in_the_words_of_oauth(
 def test_what_is_no_form_gets_no_token(client: TestClient, body: bytes, kind: str, status: int) -> None:
     answer = client.post("/oauth/token", content=body, headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["error"]) == (status, "invalid_request")
+
+
+@pytest.mark.parametrize("path", ["/admin/keys", "/login"])
+def test_a_body_without_an_end_is_refused_before_it_fills_the_memory(
+    client: TestClient, admin: dict[str, str], path: str
+) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 50_000_000:
+            sent += 100_000
+            yield b" " * 100_000
+
+    answer = client.post(path, content=endless(), headers={**admin, "Content-Type": "application/json"})
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 # --- browsers
