@@ -74,12 +74,13 @@ class Rule:
     """What a route needs: a ``scope`` (None: anybody may ask), and with ``at_home`` that it is of the tenant ``default``.
 
     ``at_home`` is for what tells of the whole installation. ``takes_events``: it bounds the bodies that it takes by itself; those of
-    others are small.
+    others are small. ``takes_secrets``: what it is asked with may be a guess, so it is counted by address.
     """
 
     scope: str | None
     at_home: bool = False
     takes_events: bool = False
+    takes_secrets: bool = False
 
     def allows(self, identity: Identity) -> bool:
         """Whether ``identity`` may."""
@@ -87,6 +88,7 @@ class Rule:
 
 
 ANYBODY: Final = Rule(None)
+_SIGNING_IN: Final = Rule(None, takes_secrets=True)
 _READ: Final = Rule(READ)
 _EVENTS: Final = Rule(WRITE, takes_events=True)
 _WRITE: Final = Rule(WRITE)
@@ -144,10 +146,10 @@ ROUTES: Final[Mapping[str, Rule]] = MappingProxyType(
         "WS /monitoring/realtime": _READ,
         "GET /monitoring/stream": _READ,
         # Credentials. Who asks for a token or signs in shows one with the request.
-        "POST /oauth/token": ANYBODY,
-        "GET /login": ANYBODY,
-        "POST /login": ANYBODY,
-        "POST /logout": ANYBODY,
+        "POST /oauth/token": _SIGNING_IN,
+        "GET /login": _SIGNING_IN,
+        "POST /login": _SIGNING_IN,
+        "POST /logout": _SIGNING_IN,
         "GET /admin/keys": _ADMIN,
         "POST /admin/keys": _ADMIN,
         "DELETE /admin/keys/{prefix}": _ADMIN,

@@ -30,7 +30,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scrapewatch.access import ANYBODY, Identity, Rule, rule_of
+from scrapewatch.access import Identity, Rule, rule_of
 from scrapewatch.addresses import is_loopback
 from scrapewatch.credentials import NEEDED, Credentials
 from scrapewatch.http import AtOnce, Respond, answer, kind_of, problem, problem_of
@@ -238,12 +238,12 @@ class GateMiddleware:
             if rule is None:
                 _log.error("a route has no rule in scrapewatch.access", method=method, route=template)
                 raise Forbidden("nobody may ask for this: what it needs was never said")
-            if rule is not ANYBODY:
+            if rule.scope is not None:
                 identity = await self._gate.admit(scope, rule)
                 structlog.contextvars.bind_contextvars(who=identity.name)
                 if self._gate.limits is not None:
                     window = await self._gate.limits.of(identity, scope)
-            elif self._gate.limits is not None and method not in ("GET", "HEAD"):
+            elif self._gate.limits is not None and rule.takes_secrets:
                 window = await self._gate.limits.of(None, scope)
             if window is not None and not window.open:
                 raise window.refusal()
@@ -260,7 +260,7 @@ class GateMiddleware:
             return
         if scope["type"] == "http" and method not in ("GET", "HEAD") and not rule.takes_events:
             receive = _bounded(receive)
-        if rule is ANYBODY:
+        if rule.scope is None:
             await self._app(scope, receive, _telling(scope, send, window))
         elif scope["type"] == "websocket":
             send = _telling(scope, send, window)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +23,7 @@ from scrapewatch.problems import ConfigurationError, StoreUnavailable, Unauthent
 from scrapewatch.settings import Settings
 from scrapewatch.tokens import AUDIENCE, ISSUER, ForeignTokens, Jwks, Tokens, foreign_tokens
 from tests.credentials import make_key
+from tests.issuer import ALGORITHMS, Issuer
 from tests.new_records import records_in
 
 
@@ -40,15 +39,6 @@ class _Nobody(SqlCredentials):
 
 _NOBODY = _Nobody()
 ME = Identity("default", frozenset({READ}), "key:x")
-RSA = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
-EC = ec.generate_private_key(ec.SECP256R1())
-ED = ed25519.Ed25519PrivateKey.generate()
-_OF: dict[str, tuple[Any, Any]] = {
-    "RS256": (RSA, jwt.algorithms.RSAAlgorithm),
-    "PS256": (RSA, jwt.algorithms.RSAAlgorithm),
-    "ES256": (EC, jwt.algorithms.ECAlgorithm),
-    "EdDSA": (ED, jwt.algorithms.OKPAlgorithm),
-}
 
 
 @pytest.fixture
@@ -61,65 +51,6 @@ def records(tmp_path: Path) -> Iterator[SqlRecords]:
 @pytest.fixture
 def store(records: SqlRecords) -> SqlCredentials:
     return SqlCredentials(records.engine)
-
-
-class Issuer:
-    """Another issuer: signs with keys by algorithm, and serves their public halves."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.status = 200
-        self.body: bytes | None = None
-        self.algorithms = ["RS256"]
-        issuer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                issuer.asked += 1
-                body = issuer.body if issuer.body is not None else issuer.keys()
-                self.send_response(issuer.status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def keys(self) -> bytes:
-        found = []
-        for algorithm in self.algorithms:
-            private, kind = _OF[algorithm]
-            found.append(
-                {
-                    **kind.to_jwk(private.public_key(), as_dict=True),
-                    "kid": f"k-{algorithm}",
-                    "alg": algorithm,
-                    "use": "sig",
-                }
-            )
-        return json.dumps({"keys": found}).encode()
-
-    def token(self, algorithm: str = "RS256", *, head: dict[str, Any] | None = None, **claims: Any) -> str:
-        said = {
-            "iss": self.url,
-            "aud": "scrapewatch-api",
-            "sub": "ada",
-            "tenant": "acme",
-            "scope": f"openid {READ}",
-            "exp": int(time.time()) + 60,
-            **claims,
-        }
-        said = {name: value for name, value in said.items() if value is not None}
-        headers = {"kid": f"k-{algorithm}"} if head is None else head
-        return jwt.encode(said, _OF[algorithm][0], algorithm=algorithm, headers=headers)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -244,7 +175,7 @@ def test_keys_of_the_past_are_forgotten(records: SqlRecords, store: SqlCredentia
 # --- another issuer's
 
 
-@pytest.mark.parametrize("algorithm", _OF)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_token_of_the_issuer_is_taken(
     issuer: Issuer, judge: Callable[[str], tuple[Identity, int | None]], algorithm: str
 ) -> None:

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from records.credentials import SqlCredentials
 from records.store import SqlRecords
-from scrapewatch.access import ADMIN, ALERT, ANYBODY, PREFIX, READ, ROUTES, SCOPES, WRITE, Rule, rule_of
+from scrapewatch.access import ADMIN, ALERT, PREFIX, READ, ROUTES, SCOPES, WRITE, Rule, rule_of
 from scrapewatch.gate import GateMiddleware, registered, tenant_of
 from scrapewatch.http import Guard
 from scrapewatch.problems import ConfigurationError
@@ -28,6 +28,7 @@ from stack.access import make_gate
 from stack.parts import API, COLLECTOR
 from stack.serve import build, listen
 from tests.credentials import bearer, make_key
+from tests.issuer import Issuer
 from tests.new_records import records_in
 
 PARTS = ((COLLECTOR, API), (COLLECTOR,), (API,))
@@ -131,6 +132,13 @@ def doors(tmp_path: Path, routes: Any) -> Iterator[Callable[..., Doors]]:
         each.records.close()
 
 
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    made = Issuer()
+    yield made
+    made.close()
+
+
 def guarded(routes: Any) -> list[tuple[str, str, Rule]]:
     found = []
     for method, template in sorted(registered(routes)):
@@ -156,7 +164,7 @@ def test_every_route_by_every_credential(doors: Callable[..., Doors], routes: An
     foreign = {scope: bearer(gate.key(scope, tenant="acme")) for scope in SCOPES}
     for method, template, rule in guarded(routes):
         for name, headers in bad.items():
-            assert gate.ask(method, template, headers) == (200 if rule is ANYBODY else 401), (
+            assert gate.ask(method, template, headers) == (200 if rule.scope is None else 401), (
                 method,
                 template,
                 name,
@@ -297,6 +305,21 @@ def test_a_stream_breaks_off_when_its_key_ends(
     gate.middleware._app = streaming
     gate.http.get("/api/v1/monitoring/sessions", headers=bearer(key))
     assert 20 <= sent < 40
+
+
+def test_with_an_issuer_its_tokens_are_shown_and_this_machine_needs_one_too(
+    doors: Callable[..., Doors], issuer: Issuer
+) -> None:
+    gate = doors(oauth_issuer=issuer.url, oauth_audience="scrapewatch-api")
+    assert gate.ask("GET", "/monitoring/sessions") == 401, "no key was made, and yet"
+    gate.store.create_tenant("acme")
+    shown = bearer(issuer.token())
+    assert gate.http.get("/monitoring/sessions", headers=shown).text == "acme"
+    assert gate.ask("POST", "/monitoring/metrics", shown) == 403
+    assert gate.ask("GET", "/monitoring/sessions", bearer(issuer.token(aud="another"))) == 401
+    gate.store.change_tenant("acme", disabled=True)
+    gate.gate.credentials.forget()
+    assert gate.ask("GET", "/monitoring/sessions", shown) == 401
 
 
 def test_two_credentials_are_none(doors: Callable[..., Doors]) -> None:
