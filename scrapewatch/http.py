@@ -349,7 +349,8 @@ class Guard:
 
     The ``Host`` must be one of ``allowed_hosts`` (or any, with ``*`` among them), and so must the host of an ``Origin`` where there is
     one (with ``*``: the same as ``Host``), or the ``Origin`` as a whole one of ``cors_origins``: pages of those are told that they may
-    read what is answered, and ``foreign`` is in the state of their requests, for no cookie nor address speaks for them.
+    read what is answered. Where the ``Origin`` is one of those or has another port than ``Host``, ``foreign`` is in the state of the
+    request, for neither a cookie nor an address speaks for such a page.
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], cors_origins: Iterable[str] = ()) -> None:
@@ -371,7 +372,8 @@ class Guard:
         state["request_id"] = request_id
         if foreign is not None:
             state["foreign"] = True
-            own_headers += (b"access-control-allow-origin", foreign), *_CORS_HEADERS
+            if foreign in self._foreign:
+                own_headers += (b"access-control-allow-origin", foreign), *_CORS_HEADERS
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = False
 
@@ -390,7 +392,7 @@ class Guard:
                 started = True
             await send(message)
 
-        if refusal is None and foreign is not None and scope.get("method") == "OPTIONS":
+        if refusal is None and foreign in self._foreign and scope.get("method") == "OPTIONS":
             refusal = Response(status_code=204, headers=_PREFLIGHT)
         if refusal is not None:
             await answer(refusal, scope, receive, send_guarded)
@@ -411,7 +413,7 @@ class Guard:
         return request_id if refusal is None and foreign is None else None
 
     def _look_at(self, scope: Scope) -> tuple[Response | None, str, bytes | None]:
-        """Why a request may not pass (None: it may), its id, and its ``Origin`` where it is one of other pages that may ask."""
+        """Why a request may not pass (None: it may), its id, and its ``Origin`` where that is none of our own pages'."""
         hosts: list[bytes] = []
         origin: bytes | None = None
         given_id: str | None = None
@@ -422,7 +424,11 @@ class Guard:
                 origin = value
             elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 given_id = value.decode()
-        foreign = origin if origin is not None and origin in self._foreign else None
+        foreign = None
+        if origin is not None and (
+            origin in self._foreign or len(hosts) != 1 or _port(origin) != _port(hosts[0])
+        ):
+            foreign = origin
         return self._refusal(hosts, origin), given_id or next(self._own_ids), foreign
 
     def _refusal(self, hosts: list[bytes], origin: bytes | None) -> Response | None:
@@ -456,6 +462,12 @@ class Guard:
                 kind="foreign-origin",
             )
         return None
+
+
+def _port(authority: bytes) -> bytes:
+    """The port in an ``Origin`` or ``Host``, empty where there is none: that of the scheme, which a proxy may have changed."""
+    _, colon, port = authority.rpartition(b":")
+    return port if colon and port.isdigit() else b""
 
 
 def parts_of(response: Response) -> tuple[int, list[Header], bytes]:

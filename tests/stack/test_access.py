@@ -238,11 +238,24 @@ def test_a_page_of_another_origin_needs_a_key_even_on_this_machine(doors: Callab
     assert "access-control-allow-origin" not in gate.http.get(path, headers=bearer(key)).headers
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_page_of_another_port_is_no_page_of_ours(doors: Callable[..., Doors], trusted: bool) -> None:
+    gate = doors(trust_network=trusted)
+    path = "/api/v1/monitoring/sessions"
+    assert gate.http.get(path, headers={"Origin": "http://127.0.0.1:8000"}).status_code == 200
+    for origin in ("http://127.0.0.1:3000", "http://127.0.0.1", "https://127.0.0.1:8443"):
+        assert gate.http.get(path, headers={"Origin": origin}).status_code == 401, origin
+    cookie = {"Cookie": f"scrapewatch={gate.key(READ)}"}
+    gate.gate.credentials.forget()
+    assert gate.http.get(path, headers={**cookie, "Origin": "http://127.0.0.1:8000"}).status_code == 200
+    assert gate.http.get(path, headers={**cookie, "Origin": "http://127.0.0.1:3000"}).status_code == 401
+
+
 def test_a_browser_shows_its_cookie_or_a_subprotocol(doors: Callable[..., Doors]) -> None:
     gate = doors()
     key = gate.key(READ, tenant="acme")
     path = "/api/v1/monitoring/sessions"
-    assert gate.http.get(path, headers={"Cookie": f"theme=dark; scrapewatch={key}"}).text == "acme"
+    assert gate.http.get(path, headers={"Cookie": f'theme={{"a": [1]}}; scrapewatch={key}'}).text == "acme"
     assert gate.http.get(path, headers={"Cookie": "theme=dark; scrapewatch="}).status_code == 401
     with gate.http.websocket_connect(
         "ws://127.0.0.1/api/v1/ws/system", subprotocols=["scrapewatch", f"bearer.{key}"]
