@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -99,6 +100,8 @@ class Gate:
     ) -> None:
         self.credentials = credentials
         self.limits = limits
+        self.refused: Counter[str] = Counter()
+        """Requests to routes that did not pass, by the last part of their problem's type."""
         self._trust_network = trust_network
 
     async def identify(self, scope: Mapping[str, Any]) -> Identity:
@@ -253,6 +256,7 @@ class GateMiddleware:
                 window = await self._gate.limits.of(None, scope)
                 if window is not None and not window.open:
                     error = window.refusal()
+            self._gate.refused[kind_of(error)] += 1
             response = problem_of(error)
             if window is not None:
                 response.headers.update(window.headers())

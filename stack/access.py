@@ -7,20 +7,20 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
+from prometheus_client.core import CounterMetricFamily
 from sqlalchemy import Engine
 
 from records.credentials import SqlCredentials
-from records.store import SqlRecords
 from scrapewatch.access import WRITE, Identity
 from scrapewatch.addresses import is_loopback
 from scrapewatch.credentials import Credentials
 from scrapewatch.gate import Gate
 from scrapewatch.limits import Limits
 from scrapewatch.ports import DEFAULT_TENANT
-from scrapewatch.problems import ConfigurationError
+from scrapewatch.problems import ConfigurationError, StoreUnavailable
 from scrapewatch.settings import Settings
 from scrapewatch.tokens import LOGIN_SECONDS, Tokens, foreign_tokens
-from stack.stores import open_records, tenant_problem
+from stack.stores import has_records, open_records, tenant_problem
 
 _ITSELF: Final = "service:scrapewatch"
 """The name of what a process of ours shows to another."""
@@ -42,6 +42,16 @@ def make_gate(settings: Settings, engine: Engine, *, writes: bool | None = None)
     tokens = Tokens(store, foreign)
     credentials = Credentials(store, tokens.judge, closed=foreign is not None)
     return Gate(credentials, trust_network=settings.trust_network, limits=Limits(settings)), tokens
+
+
+def refusals(gate: Gate) -> CounterMetricFamily:
+    """Whom the gate turned away, for Prometheus; requests of events are counted by the collector."""
+    found = CounterMetricFamily(
+        "scrapewatch_api_refused", "Requests to the API that did not pass the gate.", labels=("reason",)
+    )
+    for reason, count in sorted(gate.refused.items()):
+        found.add_metric((reason,), count)
+    return found
 
 
 def own_key(tokens: Tokens, scope: str = WRITE) -> Callable[[], str]:
@@ -81,9 +91,14 @@ def key_for(url: str, settings: Settings, scope: str = WRITE) -> str | None:
         return settings.api_key.get_secret_value()
     if not is_loopback(urlsplit(url).hostname or ""):
         return None
-    records: SqlRecords = open_records(settings)
+    if not has_records(settings):
+        return None  # those of the process at that address lie elsewhere
     try:
-        store = SqlCredentials(records.engine)
-        return own_key(Tokens(store), scope)() if store.any_made() else None
-    finally:
-        records.close()
+        records = open_records(settings)
+        try:
+            store = SqlCredentials(records.engine)
+            return own_key(Tokens(store), scope)() if store.any_made() else None
+        finally:
+            records.close()
+    except StoreUnavailable:
+        return None

@@ -30,7 +30,7 @@ from scrapewatch.ports import SeriesStore
 from scrapewatch.problems import ConfigurationError, StoreUnavailable
 from scrapewatch.settings import Settings
 from scrapewatch.tokens import Tokens
-from stack.access import credentials_of, demand_keys, make_gate, own_key
+from stack.access import credentials_of, demand_keys, make_gate, own_key, refusals
 from stack.connection import Connection
 from stack.parts import API, COLLECTOR, url_of
 from stack.quiet_server import QuietServer
@@ -213,7 +213,10 @@ def _services(
         tokens=tokens,
         credentials=credentials_of(settings, records.engine),
         collector_status=None if collecting is None else lambda: _status(collecting),
-        extra_metrics=None if collecting is None else lambda: collector.metrics.metric_families(collecting),
+        extra_metrics=lambda: (
+            *(() if collecting is None else collector.metrics.metric_families(collecting)),
+            refusals(gate),
+        ),
     )
 
 

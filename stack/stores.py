@@ -94,7 +94,16 @@ def records_url(settings: Settings) -> str:
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
     _make(settings.data_dir)
-    return f"sqlite:///{Path(settings.data_dir).absolute() / 'records.sqlite'}"
+    return f"sqlite:///{_records_file(settings)}"
+
+
+def has_records(settings: Settings) -> bool:
+    """Whether there may be records already: a database that is named, or the file in the data folder."""
+    return settings.database_url is not None or _records_file(settings).is_file()
+
+
+def _records_file(settings: Settings) -> Path:
+    return Path(settings.data_dir).absolute() / "records.sqlite"
 
 
 def _make(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs, unquote_plus
 
 import orjson
+import structlog
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
 from api.access import identity_of, who_asks
@@ -39,6 +40,8 @@ from scrapewatch.problems import Forbidden, Unauthenticated
 from scrapewatch.tokens import LOGIN_SECONDS, TOKEN_SECONDS, Tokens
 
 _MOST_FORM = 16_384
+
+_log = structlog.get_logger("api.credentials")
 
 Prefix = Annotated[
     str, Path(min_length=1, max_length=64, description="Prefix of the key.", examples=["1a2b3c4d"])
@@ -100,6 +103,7 @@ def _keys(services: ApiServices, gate: Gate, store: SqlCredentials) -> APIRouter
             expires_at=expires_at,
         )
         gate.credentials.forget()
+        _log.info("a key was made", key=info.prefix, of=info.tenant, scopes=info.scopes, by=identity.name)
         return MadeKey(key=text, **Key.of(info).model_dump())
 
     @router.delete(
@@ -113,6 +117,7 @@ def _keys(services: ApiServices, gate: Gate, store: SqlCredentials) -> APIRouter
         identity = identity_of(request)
         info = await records.call(store.revoke_key, prefix, None if identity.at_home else identity.tenant)
         gate.credentials.forget()
+        _log.info("a key was revoked", key=info.prefix, of=info.tenant, by=identity.name)
         return Key.of(info)
 
     return router

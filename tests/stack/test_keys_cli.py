@@ -122,6 +122,11 @@ def test_a_running_stack_learns_of_keys_within_seconds_and_serves_who_has_one(tm
         assert status_of(up, "/api/v1/admin/keys", key) == 403
         assert status_of(up, "/metrics", key) == 200
         assert status_of(up, "/healthz") == 200
+        request = urllib.request.Request(f"{up.url}/metrics", headers={"Authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            figures = answer.read().decode()
+        for name in ("scrapewatch_api_refused_total", "scrapewatch_requests_refused_total"):
+            assert f'{name}{{reason="unauthenticated"}}' in figures
         with pytest.raises(SendError, match="401"):
             Client(up.url).send([json.loads(HISTORIC)])
         assert Client(up.url, api_key=key).send([json.loads(HISTORIC)]).accepted == 1
