@@ -73,8 +73,8 @@ LOCAL: Final = Identity(DEFAULT_TENANT, frozenset({ADMIN}), "local")
 class Rule:
     """What a route needs: a ``scope`` (None: anybody may ask), and with ``at_home`` that it is of the tenant ``default``.
 
-    ``at_home`` is for what tells of the whole installation. ``takes_events``: it bounds the bodies that it takes by itself; those of
-    others are small. ``takes_secrets``: what it is asked with may be a guess, so it is counted by address.
+    ``at_home`` is for what tells of the whole installation. ``takes_events``: how much and how often is the collector's business; other
+    bodies are small, and other requests counted. ``takes_secrets``: what it is asked with may be a guess, so it is counted by address.
     """
 
     scope: str | None
@@ -91,7 +91,6 @@ ANYBODY: Final = Rule(None)
 _SIGNING_IN: Final = Rule(None, takes_secrets=True)
 _READ: Final = Rule(READ)
 _EVENTS: Final = Rule(WRITE, takes_events=True)
-_WRITE: Final = Rule(WRITE)
 _ALERT: Final = Rule(ALERT)
 _ADMIN: Final = Rule(ADMIN)
 _OF_ALL: Final = Rule(READ, at_home=True)
@@ -101,7 +100,7 @@ ROUTES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
         # Events in.
         "POST /monitoring/metrics": _EVENTS,
-        "POST /data-quality-metrics": _WRITE,
+        "POST /data-quality-metrics": _EVENTS,
         "POST /api/v2/write": _EVENTS,
         # Sessions.
         "GET /monitoring/sessions": _READ,

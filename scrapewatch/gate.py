@@ -244,7 +244,7 @@ class GateMiddleware:
             if rule.scope is not None:
                 identity = await self._gate.admit(scope, rule)
                 structlog.contextvars.bind_contextvars(who=identity.name)
-                if self._gate.limits is not None:
+                if self._gate.limits is not None and not rule.takes_events:
                     window = await self._gate.limits.of(identity, scope)
             elif self._gate.limits is not None and rule.takes_secrets:
                 window = await self._gate.limits.of(None, scope)
