@@ -109,6 +109,8 @@ ROUTES: Final[Mapping[str, Rule]] = MappingProxyType(
         "POST /monitoring/sessions/{session_id}/pause": _ALERT,
         "POST /monitoring/sessions/{session_id}/resume": _ALERT,
         "POST /monitoring/sessions/{session_id}/cancel": _ALERT,
+        "GET /monitoring/questions": _READ,
+        "GET /monitoring/questions/{question}": _READ,
         # The state of things.
         "GET /monitoring/health/system": _READ,
         "GET /monitoring/health/services": _READ,

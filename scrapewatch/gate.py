@@ -26,7 +26,6 @@ from typing import Any, Final
 import structlog
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -208,6 +207,10 @@ class Gated:
         return self._gate.admits_at_once(scope, self._rule) and self._app.at_once(scope, body, respond)
 
 
+class Ended(TimeoutError):
+    """A stream's credential ended. For the stream it is as if the client took nothing any more."""
+
+
 class GateMiddleware:
     """ASGI middleware in front of an application's router: each route under its rule.
 
@@ -305,7 +308,7 @@ class GateMiddleware:
             if message.get("more_body", False) and clock() >= due:
                 due = clock() + AGAIN
                 if not await self._still_known(scope, rule):
-                    raise ClientDisconnect
+                    raise Ended("the credential ended")
             await send(message)
 
         return send_to_who_is_known

@@ -84,7 +84,7 @@ class Settings(BaseModel):
     )
     api_key: SecretStr | None = Field(
         None,
-        description="Key that `scrapewatch send` and `import` show to a collector elsewhere; on the machine of the stack they need none.",
+        description="Key that `scrapewatch send`, `import` and `ask` show to a stack elsewhere; on its own machine they need none.",
     )
     key_requests_per_minute: int = Field(
         600,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ from rich.progress import MofNCompleteColumn
 
 import scrapewatch.command
 from scrapewatch import __version__
+from scrapewatch.access import READ, WRITE
 from scrapewatch.client import Client, SendError
 from scrapewatch.problems import ConfigurationError, InvalidInput, ScrapewatchError, StoreUnavailable
 from stack.parts import API, COLLECTOR, url_of
@@ -282,7 +282,7 @@ def ask_question(
     answer = (
         ask.of_stores(asking, chosen)
         if asked_at is None
-        else ask.over_http(asking, asked_at, os.environ.get("SCRAPEWATCH_API_KEY"))
+        else ask.over_http(asking, asked_at, _key_for(asked_at, chosen, READ))
     )
     if format_ == "json":
         typer.echo(ask.as_json(answer))
@@ -450,10 +450,10 @@ def _send(
         return importing.send(plan, Client(url, api_key=key), progress=progress)
 
 
-def _key_for(url: str, chosen: Settings) -> str | None:
+def _key_for(url: str, chosen: Settings, scope: str = WRITE) -> str | None:
     from stack.access import key_for
 
-    return key_for(url, chosen)
+    return key_for(url, chosen, scope)
 
 
 def _unless(ended: threading.Event | None) -> None:

@@ -316,7 +316,8 @@ def test_a_stream_breaks_off_when_its_key_ends(
             await asyncio.sleep(0.01)
 
     gate.middleware._app = streaming
-    gate.http.get("/api/v1/monitoring/sessions", headers=bearer(key))
+    with pytest.raises(TimeoutError):
+        gate.http.get("/api/v1/monitoring/sessions", headers=bearer(key))
     assert 20 <= sent < 40
 
 
