@@ -43,6 +43,7 @@ TAGS = [
         "name": "live",
         "description": "What happens now, without being asked; see docs/websockets.md for the WebSockets.",
     },
+    {
         "name": "analytics",
         "description": "How scraping went, what it costs, and what the postings say of the job market.",
     },
