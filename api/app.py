@@ -18,6 +18,8 @@ import structlog
 from fastapi import APIRouter
 
 from api.admin import routes as admin
+from api.analytics import routes as analytics
+from api.exports import routes as exports
 from api.health import routes as health
 from api.live import event_stream, sockets
 from api.page import routes as page
@@ -43,6 +45,11 @@ TAGS = [
         "name": "live",
         "description": "What happens now, without being asked; see docs/websockets.md for the WebSockets.",
     },
+    {
+        "name": "analytics",
+        "description": "How scraping went, what it costs, and what the postings say of the job market.",
+    },
+    {"name": "exports", "description": "Figures and records as files, at once or repeated."},
     {"name": "probes", "description": "For those who run the product: liveness, readiness, metrics."},
 ]
 """For ``openapi_tags`` of the application."""
@@ -55,6 +62,8 @@ def build_router(services: ApiServices) -> APIRouter:
         sessions.build_router(services),
         health.build_router(services),
         questions.build_router(services),
+        analytics.build_router(services),
+        exports.build_router(services),
         sockets.build_router(services),
         event_stream.build_router(services),
     ):
@@ -73,11 +82,12 @@ def build_router(services: ApiServices) -> APIRouter:
 
 @asynccontextmanager
 async def background(services: ApiServices) -> AsyncIterator[None]:
-    """Run the checks and the live feed while the block lasts."""
+    """Run the checks, the live feed and the repeated exports while the block lasts."""
     tasks = [
         asyncio.create_task(_keep_up("live streams", services.streams.run)),
         asyncio.create_task(_keep_up("live feed", services.feed.run)),
         asyncio.create_task(_keep_up("checks", lambda: _check(services))),
+        asyncio.create_task(_keep_up("repeated exports", services.repeated.run)),
     ]
     try:
         yield

@@ -8,6 +8,9 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from api.exports.making import STEP_SECONDS, ExportMaker
+from api.exports.repeated import LEASE, Repeated
+from api.exports.tables import ExportReader
 from api.health.checks import (
     Check,
     Finding,
@@ -28,6 +31,9 @@ from api.live.stream import Streams
 from api.patience import Patience
 from api.telemetry import Telemetry
 from records.credentials import SqlCredentials
+from records.exports import ExportSchedules, RecordExports
+from records.leases import hold_lease
+from records.market import MarketQueries
 from records.queries import RecordQueries
 from scrapewatch.gate import Gate
 from scrapewatch.live import Hub
@@ -75,6 +81,10 @@ class ApiServices:
     checker: HealthChecker = field(init=False)
     connections: Connections = field(init=False)
     streams: Streams = field(init=False)
+    market: MarketQueries = field(init=False)
+    exports: ExportMaker = field(init=False)
+    schedules: ExportSchedules = field(init=False)
+    repeated: Repeated = field(init=False)
     telemetry: Telemetry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,8 +92,23 @@ class ApiServices:
             "records": Patience("the database"),
             "series": Patience("the store of points"),
             "checks": Patience("it", threads=4),
+            "exports": Patience("what is exported", seconds=STEP_SECONDS, threads=4),
         }
         self.host = HostReader(self.settings.data_dir)
+        engine = self.records.engine
+        self.market = MarketQueries(engine)
+        self.exports = ExportMaker(
+            ExportReader(self.series, RecordExports(engine)),
+            self.settings.data_dir,
+            self.patience["exports"],
+        )
+        self.schedules = ExportSchedules(engine)
+        self.repeated = Repeated(
+            self.schedules,
+            self.exports,
+            self.patience["records"],
+            lambda holder, seconds: hold_lease(engine, LEASE, holder, seconds),
+        )
         self.connections = Connections(self.settings.websocket_max_connections)
         self.streams = Streams(self.hub, self.connections)
         self.feed = LiveFeed(

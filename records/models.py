@@ -266,6 +266,9 @@ class JobPosting(Base):
         Index(None, "tenant", "last_seen"),
         Index(None, "tenant", "site_name", "last_seen"),
         Index(None, "tenant", "session_id"),
+        Index(None, "tenant", "first_seen", "id"),
+        Index(None, "tenant", "search_key", "first_seen", "place"),
+        Index(None, "tenant", "place", "first_seen"),
     )
 
     id: Mapped[Id]
@@ -292,7 +295,31 @@ class JobPosting(Base):
     first_seen: Mapped[datetime | None]
     last_seen: Mapped[datetime | None]
 
+    # Derived. A salary is one a year of full-time work, in its own currency (records.salaries).
+    search_key: Mapped[Short | None]
+    place: Mapped[Label | None]
+    yearly_min: Mapped[float | None]
+    yearly_max: Mapped[float | None]
+    yearly_currency: Mapped[Word | None]
+
     latest_at: Mapped[Facts]
+
+
+class MarketDay(Base):
+    """How many of the postings that first came on a day (UTC, days since 1970-01-01) have ``value`` as their ``kind``.
+
+    Written in the transaction that writes the postings, so that a month of them is counted without reading it. Kinds and what stands in
+    ``value`` for each: :mod:`records.market`.
+    """
+
+    __tablename__ = "market_days"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    tenant: Mapped[TenantKey]
+    kind: Mapped[TierKey]
+    day: Mapped[NumberKey]
+    value: Mapped[NameKey]
+    n: Mapped[Count]
 
 
 class Alert(Base):
@@ -383,12 +410,14 @@ class ExportSchedule(Base):
     cadence: Mapped[Short]
     timeframe: Mapped[Word]
     metrics: Mapped[Names]
+    keep: Mapped[Count]
     destination: Mapped[str | None]
     enabled: Mapped[Flag]
     created_at: Mapped[datetime]
     last_run_at: Mapped[datetime | None]
     next_run_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
+    last_file: Mapped[str | None]
 
 
 class Collector(Base):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -178,6 +179,14 @@ class Counts:
         return self.queued + self.running + self.paused
 
 
+@dataclass(frozen=True, slots=True)
+class SessionNumbers:
+    """How many sessions began in some time, by status, and by verdict those that have one."""
+
+    by_status: dict[str, int]
+    by_verdict: dict[str, int]
+
+
 Shape = TypeVar("Shape", Session, Errors)
 
 
@@ -296,6 +305,23 @@ class RecordQueries:
         )
         with reading(self.engine) as db:
             return Counts(*(int(value) for value in db.execute(query).one()))
+
+    def session_numbers(self, tenant: str, start: datetime, stop: datetime) -> SessionNumbers:
+        """The sessions that began from ``start`` to before ``stop``."""
+        columns = _SESSIONS.c
+        query = (
+            select(columns.status, columns.verdict, func.count())
+            .where(columns.tenant == clean(tenant), columns.begun_at >= start, columns.begun_at < stop)
+            .group_by(columns.status, columns.verdict)
+        )
+        by_status: Counter[str] = Counter()
+        by_verdict: Counter[str] = Counter()
+        with reading(self.engine) as db:
+            for status, verdict, number in db.execute(query):
+                by_status[status] += number
+                if verdict is not None:
+                    by_verdict[verdict] += number
+        return SessionNumbers(dict(sorted(by_status.items())), dict(sorted(by_verdict.items())))
 
     def last_event_at(self, tenant: str) -> datetime | None:
         """The time of the latest event of any session; None before the first."""

@@ -1,8 +1,8 @@
 """The questions: named queries with declared parameters, columns and units.
 
 Each has a twin per store, ``influx/flux/<name>.flux`` and ``embedded/sql/<name>.sql``, that answers only what both can say exactly:
-sums, counts, maxima, means and histogram buckets over UTC windows. What is computed from those (rates, ratios, quantiles) happens
-once, in :mod:`scrapewatch.answers`.
+sums, counts, maxima, means and histogram buckets over UTC windows, or over a range of whole ones. What is computed from those (rates,
+ratios, quantiles) happens once, in :mod:`scrapewatch.answers`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A named query. ``tiers``: where it may read, from the finest. ``key``: the columns that tell its rows apart."""
+    """A named query. ``tiers``: where it may read, from the finest. ``key``: the columns that tell its rows apart.
+
+    ``by_window``: a row stands for a window, or else for the whole range.
+    """
 
     name: str
     description: str
@@ -35,6 +38,7 @@ class Question:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     tiers: tuple[Tier, ...]
+    by_window: bool = True
 
 
 _TIME = Column("time", "time", "ns", "start of the window")
@@ -115,6 +119,73 @@ _ALL = (
             *(_n(name, f"pages in bucket {k} of the histogram") for k, name in enumerate(histogram.FIELDS)),
         ),
         ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "page_times",
+        "How long pages took on average, by site: a small part of `response_times`, for long series.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            _n("duration_count", "pages whose time is known"),
+            _f("duration_sum", "s", "their times, added up"),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "site_totals",
+        "What each site came to in the whole range, as one row: postings, pages, errors, and how long pages took, as a histogram. Windows "
+        "only say to what the range is widened: a store adds up a month in a fraction of the time that its days would take.",
+        (_BY_SITE,),
+        (
+            Column("time", "time", "ns", "start of the range"),
+            _SITE,
+            _n("scraped", "postings found"),
+            _n("saved", "of these, stored"),
+            _n("pages", "pages processed"),
+            _n("ok", "of these, good"),
+            _n("blocked", "of these, block pages"),
+            _n("errors", "errors reported"),
+            _n("duration_count", "pages whose time is known"),
+            _f("duration_sum", "s", "their times, added up"),
+            _f("duration_max", "s", "the slowest"),
+            *(_n(name, f"pages in bucket {k} of the histogram") for k, name in enumerate(histogram.FIELDS)),
+        ),
+        ("time", "site"),
+        _FLEET,
+        by_window=False,
+    ),
+    Question(
+        "error_totals",
+        "Errors of the whole range by site and type, each as one row.",
+        (_BY_SITE,),
+        (
+            Column("time", "time", "ns", "start of the range"),
+            _SITE,
+            Column("type", "string", "", "type of the error"),
+            _n("count", "errors"),
+        ),
+        ("time", "site", "type"),
+        _FLEET,
+        by_window=False,
+    ),
+    Question(
+        "costs",
+        "What scraping cost, by site, kind and currency, and what proxies cost by their own account. A proxy knows neither sites nor "
+        "currencies: its cost is in the tenant's own, and stands under no site, the kind `proxies` and no currency.",
+        (Parameter("site", "", "only this site; the proxies' own account belongs to none"),),
+        (
+            _TIME,
+            Column("site", "string", "", "name of the site; empty where the cost is of none"),
+            Column(
+                "kind", "string", "", "proxy, compute, captcha, api or other; proxies: by their own account"
+            ),
+            Column("currency", "string", "", "ISO 4217 code; empty for the tenant's own"),
+            _f("amount", "currency", "amount spent"),
+        ),
+        ("time", "site", "kind", "currency"),
         _FLEET,
     ),
     Question(

@@ -162,6 +162,17 @@ class Settings(BaseModel):
         description="Seconds between system metrics on a WebSocket; up to eight times as many while the machine has enough to do.",
     )
 
+    currency: str = Field(
+        "USD",
+        pattern="^[A-Z]{3}$",
+        description="Currency of what proxies say they cost and of competitors' prices, as an ISO 4217 code.",
+    )
+    competitor_prices: Names = Field(
+        (),
+        description="Competitors and their prices for 1,000 results to compare the own cost with, by commas: someone:4.50, another:9. "
+        "None are built in.",
+    )
+
     stall_after: float = Field(
         600.0, gt=0, description="Seconds without an event after which a session is stalled."
     )

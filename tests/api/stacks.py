@@ -17,6 +17,7 @@ from api.app import ApiServices, background, build_router
 from api.live.protocol import DroppingProtocol
 from collector.decode import from_model
 from collector.fold import Memory, Request, fold
+from collector.roller import Roller
 from embedded.store import EmbeddedStore
 from records.queries import RecordQueries
 from records.store import SqlRecords
@@ -24,7 +25,7 @@ from scrapewatch.events import validate
 from scrapewatch.gate import GateMiddleware
 from scrapewatch.http import install
 from scrapewatch.live import MemoryHub
-from scrapewatch.ports import Flush
+from scrapewatch.ports import Flush, RecordChanges
 from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns
 from stack.access import credentials_of, make_gate
@@ -59,6 +60,7 @@ class Stack:
     problems: list[str]
     flushes: int = 0
     memory: Memory = field(default_factory=dict)
+    folded: list[RecordChanges] = field(default_factory=list)
 
     def store(self, events: Sequence[Mapping[str, Any]], *, source: str | None = None) -> None:
         """Bring ``events`` to both stores."""
@@ -75,6 +77,15 @@ class Stack:
         written = self.series.write(Flush(1, self.flushes, folded.batches))
         assert written.kept is None and not written.rejected
         assert self.records.apply(1, self.flushes, folded.changes)
+        self.folded += folded.changes
+
+    def roll(self) -> None:
+        """Bring the rollups up to date with all that was stored."""
+        self.records.mark_windows(self.folded)
+        self.folded.clear()
+        roller = Roller(self.series, self.records, holder="test")
+        while roller.roll(hours=True):
+            pass
 
     def publish(self, events: Sequence[Mapping[str, Any]], *, tenant: str = "default") -> None:
         """Tell the hub; belongs to the loop's thread."""

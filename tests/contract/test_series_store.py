@@ -288,6 +288,10 @@ def test_windows_written_as_rollups_answer_like_the_points_they_were_made_of(ser
         "throughput",
         "errors",
         "success_rate",
+        "page_times",
+        "site_totals",
+        "error_totals",
+        "costs",
         "breaker_states",
         "response_times",
         "service_uptime",
@@ -426,6 +430,7 @@ def _additive(measurement: Measurement, tier: Tier, name: str) -> st.SearchStrat
         "errors",
         "success_rate",
         "response_times",
+        "costs",
         "breaker_states",
         "session_metrics",
         "service_uptime",
@@ -455,6 +460,7 @@ def test_the_sums_of_the_windows_are_the_sum_of_the_points(
                 if f.name.startswith(("h", "duration")) and f.fold is Fold.SUM
             }
         },
+        "costs": {"costs": {"amount": "amount"}},
         "breaker_states": {"breakers": {n: n for n in ("transitions", "opened")}},
         "session_metrics": {
             "jobs": {"scraped": "scraped"},
