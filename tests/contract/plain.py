@@ -94,6 +94,29 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
                 },
             ),
         ),
+        "page_times": (
+            Part(
+                "pages",
+                ("site",),
+                {
+                    **_sums("duration_count", "duration_sum"),
+                    "duration_max": (highest, "duration_max"),
+                },
+            ),
+        ),
+        "data_quality": (Part("data_quality", ("site",), _sums("items", "valid", "duplicates")),),
+        "field_coverage": (Part("field_coverage", ("site", "field"), _sums("items", "covered")),),
+        "proxies": (
+            Part(
+                "proxies",
+                ("provider", "proxy"),
+                {
+                    **_sums("requests", "failures", "bans", "bytes", "cost", "latency_sum", "latency_count"),
+                    "latency_max": (highest, "latency_max"),
+                },
+            ),
+        ),
+        "disks": (Part("host_disks", ("host", "mount"), {"used": (mean, "used"), "total": top("total")}),),
         "queue": (
             Part(
                 "queue",

@@ -290,6 +290,10 @@ def test_windows_written_as_rollups_answer_like_the_points_they_were_made_of(ser
         "success_rate",
         "breaker_states",
         "response_times",
+        "page_times",
+        "data_quality",
+        "field_coverage",
+        "proxies",
         "service_uptime",
         "processes",
         "collector_throughput",
@@ -400,7 +404,7 @@ def _additive(measurement: Measurement, tier: Tier, name: str) -> st.SearchStrat
     """Points of the sums of ``measurement``, with ``name`` for the tag that its questions filter by."""
     tag_strategies = {
         tag: st.just(name)
-        if tag in ("site", "service", "session_id", "collector")
+        if tag in ("site", "service", "session_id", "collector", "provider")
         else st.sampled_from(("2xx", "403", "x,y"))
         for tag in measurement.tag_names(tier)
     }
@@ -428,6 +432,9 @@ def _additive(measurement: Measurement, tier: Tier, name: str) -> st.SearchStrat
         "response_times",
         "breaker_states",
         "session_metrics",
+        "data_quality",
+        "field_coverage",
+        "proxies",
         "service_uptime",
         "collector_throughput",
         "collector_latencies",
@@ -461,6 +468,9 @@ def test_the_sums_of_the_windows_are_the_sum_of_the_points(
             "pages": {"pages": "count", "ok": "ok", "duration_sum": "duration_sum"},
             "errors": {"errors": "count"},
         },
+        "data_quality": {"data_quality": {n: n for n in ("items", "valid", "duplicates")}},
+        "field_coverage": {"field_coverage": {n: n for n in ("items", "covered")}},
+        "proxies": {"proxies": {n: n for n in ("requests", "bytes", "cost", "latency_sum")}},
         "service_uptime": {"service_checks": {n: n for n in ("checks", "up", "response_time_sum")}},
         "collector_throughput": {
             "collector": {n: n for n in ("accepted", "dead_lettered", "sampler_seconds")}
