@@ -61,8 +61,7 @@ class Telling:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What became of tellings: alerts ``opened``, those that were ``repeated`` with something new, ``reopened``, ``resolved``, and
-    tellings that said nothing new."""
+    """What became of tellings: alerts opened, told again with something new, opened again, resolved; and tellings without news."""
 
     opened: int = 0
     repeated: int = 0
@@ -105,10 +104,8 @@ class Matcher:
 
     def holds(self, alert: Alert | Telling) -> bool:
         """Whether ``alert`` meets it; what it does not have is the empty text."""
-        if self.name in ("rule", "severity", "resource"):
-            found = getattr(alert, self.name) or ""
-        else:
-            found = alert.labels.get(self.name, "")
+        own = {"rule": alert.rule, "severity": alert.severity, "resource": alert.resource}
+        found = own.get(self.name, alert.labels.get(self.name)) or ""
         return (found == self.value) is not self.negated
 
 

@@ -5,12 +5,12 @@ An event counts in the window of its own time. What is older than :data:`SPAN` i
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scrapewatch.answers import success_rate
+from scrapewatch.answers import mean, share, success_rate
 from scrapewatch.events import OWN
 from scrapewatch.live import Message
 from scrapewatch.time import MINUTE, SECOND
@@ -18,8 +18,12 @@ from scrapewatch.time import MINUTE, SECOND
 STEP = 10 * SECOND
 SPAN = 15 * MINUTE
 
+STEPS_EVERY = 5 * SECOND
+"""Of the steps that a session reports, so many are kept: enough to tell its pace."""
+
 MOST_SESSIONS = 2_000
 MOST_SITES = 500
+MOST_PROVIDERS = 200
 MOST_ERROR_TYPES = 50
 # Names come from scrapers: beyond these, what is least recently heard of makes room, or is counted under "other".
 
@@ -112,6 +116,35 @@ class Windows:
 
 
 @dataclass(slots=True)
+class ProxyCounts:
+    """What was seen of the proxies of a provider."""
+
+    requests: int = 0
+    failures: int = 0
+    bans: int = 0
+    latency: float = 0.0
+    timed: int = 0
+
+    def add(self, other: ProxyCounts) -> None:
+        """Add ``other`` to this."""
+        self.requests += other.requests
+        self.failures += other.failures
+        self.bans += other.bans
+        self.latency += other.latency
+        self.timed += other.timed
+
+    @property
+    def success(self) -> float | None:
+        """Share of requests that did not fail; None without any."""
+        return share(self.requests - min(self.failures, self.requests), self.requests)
+
+    @property
+    def mean_latency(self) -> float | None:
+        """Mean seconds of a request; None where none is known."""
+        return mean(self.latency, self.timed)
+
+
+@dataclass(slots=True)
 class Breaker:
     """The latest state of a site's circuit breaker; ``time`` in ns."""
 
@@ -126,6 +159,7 @@ class SessionActivity:
 
     windows: Windows = field(default_factory=Windows)
     progress: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    steps: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=SPAN // STEPS_EVERY))
     active_scrapers: dict[str, int] = field(default_factory=dict)
     depth: dict[str, int] = field(default_factory=dict)
     memory_mb: float | None = None
@@ -133,6 +167,15 @@ class SessionActivity:
     last_event: int = 0
     status: str | None = None
     status_at: int = 0
+
+    def see_steps(self, site: str, done: int, total: int | None, time: int) -> None:
+        """Note how far it is at a site, and when all in all it was where."""
+        self.progress[site] = (done, total)
+        whole = sum(done for done, _ in self.progress.values())
+        if self.steps and time - self.steps[-1][0] < STEPS_EVERY:
+            self.steps[-1] = (self.steps[-1][0], whole)
+        else:
+            self.steps.append((time, whole))
 
 
 class Activity:
@@ -144,6 +187,7 @@ class Activity:
         self._all = Windows()
         self._sites: OrderedDict[str, Windows] = OrderedDict()
         self._sessions: OrderedDict[str, SessionActivity] = OrderedDict()
+        self._proxies: OrderedDict[str, dict[int, ProxyCounts]] = OrderedDict()
         self._errors: dict[int, dict[str, int]] = {}
 
     def see(self, messages: Iterable[Message], now: int) -> None:
@@ -216,6 +260,10 @@ class Activity:
                 session.status_at = time
         if metric == "circuit_breaker":
             self.see_breaker(value["site"], value["state"], value.get("failures"), time)
+        elif metric == "proxy":
+            self.see_proxy(value["provider"], time, _proxy_counts(value))
+        elif metric == "progress" and session is not None:
+            session.see_steps(value.get("site") or "", value["done"], value.get("total"), time)
         elif session is not None:
             _note(session, metric, value)
 
@@ -225,6 +273,28 @@ class Activity:
         if known is None or time >= known.time:
             self.breakers[site] = Breaker(state, failures, time)
             _bound(self.breakers, site, MOST_SITES)
+
+    def see_proxy(self, provider: str, time: int, counts: ProxyCounts) -> None:
+        """Add what was seen of a provider's proxies at ``time``."""
+        windows = self._proxies.setdefault(provider, {})
+        _bound(self._proxies, provider, MOST_PROVIDERS)
+        start = time - time % STEP
+        windows.setdefault(start, ProxyCounts()).add(counts)
+        if len(windows) > SPAN // STEP + 6:
+            for old in [at for at in windows if at <= start - SPAN]:
+                del windows[old]
+
+    def proxies(self, start: int, stop: int) -> dict[str, ProxyCounts]:
+        """Proxies by provider in the windows from ``start`` (inclusive) to ``stop`` (exclusive), of those that were used; by name."""
+        found = {}
+        for provider in sorted(self._proxies):
+            total = ProxyCounts()
+            for at, counts in self._proxies[provider].items():
+                if start <= at < stop:
+                    total.add(counts)
+            if total.requests:
+                found[provider] = total
+        return found
 
     def seed(self, start: int, site: str, counts: Counts) -> None:
         """Add what a store knows of the window that begins at ``start``, from before this process listened."""
@@ -300,13 +370,22 @@ def _bound(known: OrderedDict[str, Any], name: str, most: int) -> None:
         known.popitem(last=False)
 
 
+def _proxy_counts(value: Mapping[str, Any]) -> ProxyCounts:
+    requests, latency = value.get("requests", 1), value.get("latency")
+    return ProxyCounts(
+        requests=requests,
+        failures=value.get("failures", 0),
+        bans=value.get("bans", 0),
+        latency=0.0 if latency is None else latency * requests,
+        timed=0 if latency is None else requests,
+    )
+
+
 def _note(session: SessionActivity, metric: str, value: Mapping[str, Any]) -> None:
     site = value.get("site") or ""
     if metric == "session_finished":
         session.active_scrapers.clear()
         session.depth.clear()
-    elif metric == "progress":
-        session.progress[site] = (value["done"], value.get("total"))
     elif metric == "queue":
         if "active_scrapers" in value:
             session.active_scrapers[site] = value["active_scrapers"]
