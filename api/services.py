@@ -10,25 +10,28 @@ from prometheus_client.metrics_core import Metric
 
 from api.health.checks import (
     Check,
-    Finding,
     HealthChecker,
-    Kind,
     http_check,
-    judge_orchestrator,
     ready_check,
     redis_check,
     status_check,
 )
+from api.health.findings import Finding, Kind
 from api.health.host import HostReader
+from api.health.judging import judge_orchestrator
+from api.health.outlook import Outlook
+from api.health.probe import SiteProbes
 from api.live.connections import Connections
 from api.live.feed import LiveFeed
 from api.live.stream import Streams
 from api.patience import Patience
+from api.resources.machine import MachineReader
 from api.telemetry import Telemetry
+from records.alerts import AlertRecords
 from records.queries import RecordQueries
 from scrapewatch.live import Hub
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore
-from scrapewatch.settings import Settings
+from scrapewatch.settings import Settings, probes_of
 from scrapewatch.time import now_ns, to_ns
 
 Report = Callable[[Sequence[dict[str, Any]]], Awaitable[None]]
@@ -59,7 +62,12 @@ class ApiServices:
     extra_metrics: Callable[[], Iterable[Metric]] | None = None
 
     patience: dict[str, Patience] = field(init=False)
+    started_at: int = field(init=False)
+    alerts: AlertRecords = field(init=False)
     host: HostReader = field(init=False)
+    machine: MachineReader = field(init=False)
+    outlook: Outlook = field(init=False)
+    probes: SiteProbes = field(init=False)
     feed: LiveFeed = field(init=False)
     checker: HealthChecker = field(init=False)
     connections: Connections = field(init=False)
@@ -71,7 +79,13 @@ class ApiServices:
             "records": Patience("the database"),
             "series": Patience("the store of points"),
             "checks": Patience("it", threads=4),
+            "machine": Patience("the machine", seconds=2.0, threads=2),
         }
+        self.started_at = now_ns()
+        self.alerts = AlertRecords(self.records.engine)
+        self.machine = MachineReader()
+        self.outlook = Outlook(self.series, self.patience["series"])
+        self.probes = SiteProbes(probes_of(self.settings.site_probes), self.settings.site_probe_interval)
         self.host = HostReader(self.settings.data_dir)
         self.connections = Connections(self.settings.websocket_max_connections)
         self.streams = Streams(self.hub, self.connections)
@@ -85,6 +99,7 @@ class ApiServices:
             self._checks(),
             self.feed.activity(DEFAULT_TENANT),
             self.report,
+            self.probes,
         )
         self.feed.checker = self.checker
         self.telemetry = Telemetry(self.connections, self.checker, self.extra_metrics)

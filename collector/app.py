@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from collector import quality
 from collector.body import BodyTooLarge, UnsupportedBody, encoding_of, has_lines, most_unpacked, unpack
 from collector.decode import IN_ONE_GO
 from collector.fairness import Admission
@@ -42,6 +43,7 @@ from scrapewatch.problems import Busy, InvalidInput, ScrapewatchError, TooMuch
 from scrapewatch.settings import Settings
 
 PATH: Final = "/monitoring/metrics"
+QUALITY_PATH: Final = "/data-quality-metrics"
 
 EXAMPLE: Final = {
     "session_id": "s1",
@@ -109,11 +111,18 @@ class Ingest:
 
     The collector's :class:`~collector.observed.Observed` counts the requests, and those turned away by reason: the last part of their
     problem's type, ``tenant-rate`` and ``tenant-share`` for a 429, and ``gone`` for clients that left before their body was there.
+    ``as_events`` makes events of a body that is something else (given with whether it has lines).
     """
 
     def __init__(
-        self, collector: Collector, settings: Settings, tenant_of: Callable[[Mapping[str, Any]], str]
+        self,
+        collector: Collector,
+        settings: Settings,
+        tenant_of: Callable[[Mapping[str, Any]], str],
+        *,
+        as_events: Callable[[bytes, bool], bytes] | None = None,
     ) -> None:
+        self._as_events = as_events
         self._collector = collector
         self._most = settings.max_body_bytes
         self._most_at_once = min(settings.max_body_bytes, IN_ONE_GO)
@@ -240,6 +249,12 @@ class Ingest:
                 if len(body) < room:
                     admission.leave(tenant, room - len(body))
                     room = len(body)
+            if self._as_events is not None:
+                if len(body) > IN_ONE_GO:
+                    body = await asyncio.to_thread(self._as_events, body, lines)
+                else:
+                    body = self._as_events(body, lines)
+                lines = False
             receipt = await self._collector.accept(tenant, body, lines=lines, key=key, backfill=backfill)
         except InvalidInput:
             admission.charge(tenant, 1)  # it took our time, too
@@ -272,11 +287,15 @@ class Ingest:
             answer["wishes"] = [
                 {"session_id": session_id, "wish": wish} for session_id, wish in receipt.wishes.items()
             ]
+        if self._as_events is not None:
+            for rejection in answer["rejected"]:
+                rejection["field"] = rejection["field"].removeprefix("value.")
         if receipt.accepted == receipt.duplicates == 0:
             self._observed.refused["no-event"] += 1
+            rejected = answer["rejected"]
             detail = (
-                f"{receipt.rejected[0].field} {receipt.rejected[0].reason}".strip()
-                if receipt.rejected
+                f"{rejected[0]['field']} {rejected[0]['reason']}".strip()
+                if rejected
                 else "the body has no event"
             )
             return problem(422, "No event was accepted", detail, kind="no-event", **answer)
@@ -362,6 +381,32 @@ def mount(
             responses=responses,
             include_in_schema=shown,
             openapi_extra={"requestBody": _request_body()} if shown else None,
+        )
+    of_quality = Ingest(collector, settings, tenant_of, as_events=quality.as_events)
+
+    async def described_quality(
+        backfill: Annotated[bool, Query(description="it is history: it may be older than 7 days")] = False,
+        idempotency_key: Annotated[
+            str | None,
+            Header(min_length=1, max_length=200, description="the same key with the same body counts once"),
+        ] = None,
+    ) -> Response:
+        return _Passed(of_quality)
+
+    for path in (prefix + QUALITY_PATH, QUALITY_PATH):
+        shown = path != QUALITY_PATH
+        router.add_api_route(
+            path,
+            described_quality,
+            methods=["POST"],
+            status_code=202,
+            name="data quality",
+            summary="Report the quality of items",
+            description="The value of a `data_quality` event alone, or a list of them, with `session_id`, `timestamp` and `event_id` "
+            "beside its fields where there are any. Answered once it is durable, as events are.",
+            responses=responses,
+            include_in_schema=shown,
+            openapi_extra={"requestBody": quality.request_body()} if shown else None,
         )
     app.include_router(router)
     return Shortcut(app, settings, "POST", paths, ingest)

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ MOST_TIMED = 10_000
 """So many of the newest alerts are looked at for the times that people took."""
 MOST_SILENCES = 1_000
 """Silences of a tenant that count at once."""
+LONGEST_SILENCE = timedelta(days=366)
 _TOP = 10
 
 _ALERTS, _SILENCES = (Base.metadata.tables[model.__tablename__] for model in (AlertRow, SilenceRow))
@@ -348,10 +349,12 @@ class AlertRecords:
         """Make a silence.
 
         Raises:
-            InvalidInput: it ends before it starts or is over already, matches everything, or there are too many.
+            InvalidInput: it ends before it starts, is over already or lasts for years, matches everything, or there are too many.
         """
         if ends_at <= max(starts_at, at):
             raise InvalidInput("a silence ends after it starts, and in the future", "ends_at")
+        if ends_at - at > LONGEST_SILENCE:
+            raise InvalidInput("a silence ends within a year", "ends_at")
         if not matchers:
             raise InvalidInput("a silence needs a matcher: without one it would hide every alert", "matchers")
         values = {

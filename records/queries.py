@@ -271,6 +271,39 @@ class RecordQueries:
         with reading(self.engine) as db:
             return [_shaped(Session, row) for row in _rows(db, query)]
 
+    def failed_sessions(self, tenant: str, since: datetime, limit: int = 100) -> list[Session]:
+        """Sessions that failed ``since``, those that ended last first."""
+        columns = _SESSIONS.c
+        query = (
+            select(_SESSIONS)
+            .where(
+                columns.tenant == clean(tenant),
+                columns.status == "failed",
+                # No session ends later than its last event, by which there is an index.
+                columns.last_event_at >= since,
+                columns.completed_at >= since,
+            )
+            .order_by(columns.completed_at.desc(), columns.id.desc())
+            .limit(limit)
+        )
+        with reading(self.engine) as db:
+            return [_shaped(Session, row) for row in _rows(db, query)]
+
+    def jobs_by_site(self, tenant: str, session_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Postings that each of these sessions found at each site, over all attempts."""
+        columns = _EXECUTIONS.c
+        query = select(
+            columns.session_id, columns.site_name, columns.jobs_scraped, columns.jobs_reported
+        ).where(
+            columns.tenant == clean(tenant), columns.session_id.in_([clean(name) for name in session_ids])
+        )
+        found: dict[str, dict[str, int]] = {}
+        with reading(self.engine) as db:
+            for session_id, site, seen, reported in db.execute(query):
+                sites = found.setdefault(session_id, {})
+                sites[site] = sites.get(site, 0) + max(seen, reported or 0)
+        return found
+
     def counts(self, tenant: str) -> Counts:
         """How many sessions are in which state."""
         columns = _SESSIONS.c

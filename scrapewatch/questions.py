@@ -238,6 +238,7 @@ _ALL = (
             Column("mount", "string", "", "where the file system is mounted"),
             _f("used", "By", "space used, mean"),
             _f("total", "By", "size, maximum"),
+            _f("percent", "percent", "use of what may be had, mean"),
         ),
         ("time", "host", "mount"),
         _FLEET,

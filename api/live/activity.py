@@ -19,7 +19,7 @@ STEP = 10 * SECOND
 SPAN = 15 * MINUTE
 
 STEPS_EVERY = 5 * SECOND
-"""Of the steps that a session reports, so many are kept: enough to tell its pace."""
+"""The steps that a session reports are kept so densely: enough to tell its pace."""
 
 MOST_SESSIONS = 2_000
 MOST_SITES = 500
@@ -172,9 +172,10 @@ class SessionActivity:
         """Note how far it is at a site, and when all in all it was where."""
         self.progress[site] = (done, total)
         whole = sum(done for done, _ in self.progress.values())
-        if self.steps and time - self.steps[-1][0] < STEPS_EVERY:
-            self.steps[-1] = (self.steps[-1][0], whole)
-        else:
+        last = self.steps[-1][0] if self.steps else 0
+        if time >= last:
+            if self.steps and time // STEPS_EVERY == last // STEPS_EVERY:
+                self.steps.pop()
             self.steps.append((time, whole))
 
 
@@ -337,6 +338,12 @@ class Activity:
             sum(session.active_scrapers.values())
             for session in self._sessions.values()
             if session.last_event >= since
+        )
+
+    def queued(self, since: int) -> int:
+        """Requests that wait in the queues of all sessions that were heard of since ``since``."""
+        return sum(
+            sum(session.depth.values()) for session in self._sessions.values() if session.last_event >= since
         )
 
     def _site(self, name: str) -> Windows:

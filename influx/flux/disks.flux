@@ -11,10 +11,10 @@ points = () => from(bucket: params.tier)
     |> filter(fn: byHost)
 
 points()
-    |> filter(fn: (r) => r._field == "used")
+    |> filter(fn: (r) => r._field =~ /^(used|percent)$/)
     |> average()
-    |> keep(columns: ["_time", "host", "mount", "_value"])
-    |> yield(name: "used")
+    |> keep(columns: ["_time", "host", "mount", "_field", "_value"])
+    |> yield(name: "fields")
 
 points()
     |> filter(fn: (r) => r._field == size)

@@ -17,6 +17,7 @@ from api.app import ApiServices, background, build_router
 from api.live.protocol import DroppingProtocol
 from collector.decode import from_model
 from collector.fold import Memory, Request, fold
+from collector.roller import Roller
 from embedded.store import EmbeddedStore
 from records.queries import RecordQueries
 from records.store import SqlRecords
@@ -73,6 +74,18 @@ class Stack:
         written = self.series.write(Flush(1, self.flushes, folded.batches))
         assert written.kept is None and not written.rejected
         assert self.records.apply(1, self.flushes, folded.changes)
+        self.records.mark_windows(folded.changes)
+
+    def roll(self) -> None:
+        """Compute the rollups of all that was stored."""
+        roller = Roller(self.series, self.records, holder="test")
+        while roller.roll(hours=True):
+            pass
+
+    def hear(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Let the activity of the last minutes count ``events``, as if the hub had told of them."""
+        messages = [{"tenant": "default", **found} for found in events]
+        self.services.feed.activity("default").see(messages, now_ns())
 
     def publish(self, events: Sequence[Mapping[str, Any]], *, tenant: str = "default") -> None:
         """Tell the hub; belongs to the loop's thread."""

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from api.app import ApiServices, build_router
-from api.health.checks import Finding, Kind, Status, judge_orchestrator, judge_sites
+from api.health.findings import Finding, Kind, Status
+from api.health.judging import judge_orchestrator, judge_sites
 from api.live.activity import Activity
 from scrapewatch.events import validate
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns
@@ -65,6 +66,7 @@ def test_each_service_is_listed_with_what_its_check_found(stack: Stack, client: 
         "sql": "up",
         "collector": "degraded",
         "orchestrator": "unknown",
+        "proxies": "unknown",
     }
     assert found["collector"]["error_message"] == "the spool is full"
     assert found["sql"]["response_time"] > 0 and found["sql"]["last_check"].endswith("Z")
@@ -107,22 +109,9 @@ def test_uptimes_are_counted_from_the_checks_that_were_stored(make: Callable[...
 
     # What is older than the rollups' delay is read from them: bring it there as the roller would.
     stack.store([*checks(now - 2 * HOUR, 9, 1), *checks(now - 3 * DAY, 5, 5)])
-    roll(stack, "service_checks", now)
+    stack.roll()
     shares = asyncio.run(uptimes(stack))
     assert shares["grafana"] == (90.0, 70.0)
-
-
-def roll(stack: Stack, measurement: str, now: int) -> None:
-    from scrapewatch.line_protocol import encode
-    from scrapewatch.measurements import KEEPING, Tier
-    from scrapewatch.ports import Batch, Flush, TimeRange
-
-    for tier in (Tier.FLEET_1M, Tier.FLEET_1H):
-        time_range = TimeRange.widened(now - 5 * DAY, now, KEEPING[tier].window)
-        found = stack.series.windows(measurement, time_range, tier=Tier.FLEET, tenant="default")
-        lines = [encode(point) for point in found]
-        stack.flushes += 1
-        stack.series.write(Flush(1, stack.flushes, [Batch("default", tier, lines, [0] * len(lines))]))
 
 
 async def uptimes(stack: Stack) -> dict[str, tuple[float | None, float | None]]:

@@ -116,7 +116,13 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
                 },
             ),
         ),
-        "disks": (Part("host_disks", ("host", "mount"), {"used": (mean, "used"), "total": top("total")}),),
+        "disks": (
+            Part(
+                "host_disks",
+                ("host", "mount"),
+                {"used": (mean, "used"), "total": top("total"), "percent": (mean, "percent")},
+            ),
+        ),
         "queue": (
             Part(
                 "queue",

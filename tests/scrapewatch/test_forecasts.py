@@ -94,8 +94,11 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     """Work that comes by chance, watched for a while, then done to its end: the interval held in about 80 of 100 cases."""
     chance = random.Random(3)
     held, runs = 0, 400
+
+    def draw() -> float:
+        return float(chance.choice((0, 2, 5, 9, 14)))
+
     for _ in range(runs):
-        draw = lambda: float(chance.choice((0, 2, 5, 9, 14)))  # noqa: E731
         found = remaining(600, [draw() for _ in range(30)], DAY)
         assert found is not None
         took, done = 0, 0.0

@@ -4,7 +4,8 @@ SELECT
     host,
     mount,
     avg(used) AS used,
-    max(total_max)::DOUBLE AS total
+    max(total_max)::DOUBLE AS total,
+    avg(percent) AS percent
 FROM host_disks
 WHERE time >= $start AND time < $stop AND ($host = '' OR host = $host)
 GROUP BY 1, 2, 3
