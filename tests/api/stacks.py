@@ -17,14 +17,16 @@ from api.app import ApiServices, background, build_router
 from api.live.protocol import DroppingProtocol
 from collector.decode import from_model
 from collector.fold import Memory, Request, fold
-from collector.roller import Roller
+from collector.roller import rolled
 from embedded.store import EmbeddedStore
 from records.queries import RecordQueries
 from records.store import SqlRecords
 from scrapewatch.events import validate
 from scrapewatch.http import install
 from scrapewatch.live import MemoryHub
-from scrapewatch.ports import Flush
+from scrapewatch.line_protocol import encode
+from scrapewatch.measurements import KEEPING, Tier
+from scrapewatch.ports import Batch, Flush, TimeRange
 from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns
 from tests.new_records import records_in
@@ -58,6 +60,7 @@ class Stack:
     problems: list[str]
     flushes: int = 0
     memory: Memory = field(default_factory=dict)
+    oldest: int = field(default_factory=now_ns)
 
     def store(self, events: Sequence[Mapping[str, Any]], *, source: str | None = None) -> None:
         """Bring ``events`` to both stores."""
@@ -74,13 +77,17 @@ class Stack:
         written = self.series.write(Flush(1, self.flushes, folded.batches))
         assert written.kept is None and not written.rejected
         assert self.records.apply(1, self.flushes, folded.changes)
-        self.records.mark_windows(folded.changes)
+        self.oldest = min([self.oldest, *(event["time"] for event in events)])
 
-    def roll(self) -> None:
-        """Compute the rollups of all that was stored."""
-        roller = Roller(self.series, self.records, holder="test")
-        while roller.roll(hours=True):
-            pass
+    def roll(self, *measurements: str) -> None:
+        """Bring the rollups of ``measurements`` up to date: all windows at once, where the roller takes one after the other."""
+        for tier in (Tier.FLEET_1M, Tier.FLEET_1H):
+            time_range = TimeRange.widened(self.oldest, now_ns(), KEEPING[tier].window)
+            for measurement in measurements:
+                found = self.series.windows(measurement, time_range, tier=Tier.FLEET, tenant="default")
+                lines = [encode(rolled(point)) for point in found]
+                written = self.series.write(Flush(0, 0, [Batch("default", tier, lines, [0] * len(lines))]))
+                assert written.kept is None and not written.rejected
 
     def hear(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Let the activity of the last minutes count ``events``, as if the hub had told of them."""

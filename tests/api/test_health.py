@@ -109,7 +109,7 @@ def test_uptimes_are_counted_from_the_checks_that_were_stored(make: Callable[...
 
     # What is older than the rollups' delay is read from them: bring it there as the roller would.
     stack.store([*checks(now - 2 * HOUR, 9, 1), *checks(now - 3 * DAY, 5, 5)])
-    stack.roll()
+    stack.roll("service_checks")
     shares = asyncio.run(uptimes(stack))
     assert shares["grafana"] == (90.0, 70.0)
 

@@ -57,7 +57,7 @@ def bring(stack: Stack, events: Sequence[dict[str, Any]], now: int) -> None:
     stack.store(live)
     if old:
         stack.store(old, source="history")
-    stack.roll()
+    stack.roll("jobs", "pages", "errors", "data_quality")
 
 
 def figures(events: Sequence[dict[str, Any]], length: int) -> dict[str, float | None]:
@@ -129,7 +129,7 @@ def test_the_open_window_has_the_rate_of_the_time_that_has_passed(stack: Stack, 
     now = now_ns()
     start = now // (15 * MINUTE) * 15 * MINUTE
     stack.store([event("job_scraped", {"site": "indeed", "count": 60}, time=start)])
-    stack.roll()
+    stack.roll("jobs", "pages", "errors", "data_quality")
     answer = client.get(path("24h")).json()
     last = answer["throughput"]["series"][-1]
     passed = ns(answer["stop"]) - start
@@ -139,7 +139,7 @@ def test_the_open_window_has_the_rate_of_the_time_that_has_passed(stack: Stack, 
 
 def test_without_anything_before_nothing_is_said_to_have_changed(stack: Stack, client: TestClient) -> None:
     stack.store([event("job_scraped", {"site": "indeed"}, time=now_ns() - MINUTE)])
-    stack.roll()
+    stack.roll("jobs", "pages", "errors", "data_quality")
     answer = client.get(path("24h")).json()
     assert answer["throughput"]["previous"] is None and answer["throughput"]["change_percent"] is None
     assert answer["recommendations"] == []
@@ -183,7 +183,7 @@ def test_recommendations_name_the_site_the_change_and_the_cause(stack: Stack, cl
             *pages("fine", 30, lately, duration=0.5),
         ]
     )
-    stack.roll()
+    stack.roll("jobs", "pages", "errors", "data_quality")
     answer = client.get(path("24h")).json()
     found = {(each["site"], each["metric"]): each for each in answer["recommendations"]}
     assert found.keys() == {

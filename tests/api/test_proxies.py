@@ -66,7 +66,7 @@ def test_the_figures_are_what_the_events_add_up_to(stack: Stack, client: TestCli
     stack.store([each for each in events if each["time"] >= now - 6 * DAY])
     if old := [each for each in events if each["time"] < now - 6 * DAY]:
         stack.store(old, source="history")
-    stack.roll()
+    stack.roll("proxies")
     answer = client.get(PATH, params={"timeframe": timeframe}).json()
     start = to_ns(datetime.fromisoformat(answer["start"]))
     assert now - start >= LENGTH[timeframe]
@@ -95,7 +95,7 @@ def test_one_provider_and_its_most_used_proxies(stack: Stack, client: TestClient
             for k in range(1, 6)
         ]
     )
-    stack.roll()
+    stack.roll("proxies")
     answer = client.get(PATH, params={"provider": "' OR 1=1 --", "limit": 2}).json()
     [item] = answer["items"]
     assert item["provider"] == "' OR 1=1 --" and item["requests"] == 15 and item["proxy_count"] == 5
