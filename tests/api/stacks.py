@@ -23,8 +23,8 @@ from records.queries import RecordQueries
 from records.store import SqlRecords
 from scrapewatch.events import validate
 from scrapewatch.http import install
-from scrapewatch.live import MemoryHub
 from scrapewatch.line_protocol import encode
+from scrapewatch.live import MemoryHub
 from scrapewatch.measurements import KEEPING, Tier
 from scrapewatch.ports import Batch, Flush, TimeRange
 from scrapewatch.settings import Settings

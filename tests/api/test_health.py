@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from api.app import ApiServices, build_router
 from api.health.findings import Finding, Kind, Status
-from api.health.judging import judge_orchestrator, judge_sites
+from api.health.judging import judge_orchestrator, judge_proxies, judge_sites
 from api.live.activity import Activity
 from scrapewatch.events import validate
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns
@@ -236,3 +236,70 @@ def test_the_metrics_are_prometheus_text_with_those_of_others(make: Callable[...
         key[1]: value for key, value in named.items() if key[0] == "scrapewatch_api_request_seconds_count"
     }
     assert counts["/monitoring/sessions/{session_id}"] == 2, "by template: ids must not make series"
+
+
+def proxy(provider: str, requests: int, failures: int, *, at: int, **more: Any) -> dict[str, Any]:
+    value = {"provider": provider, "requests": requests, "failures": failures, **more}
+    return {"tenant": "default", **event("proxy", value, time=at)}
+
+
+@pytest.mark.parametrize(
+    ("providers", "status"),
+    [
+        ({}, "unknown"),
+        ({"acme": (2, 2)}, "unknown"),
+        ({"acme": (100, 5)}, "up"),
+        ({"acme": (100, 30)}, "degraded"),
+        ({"acme": (100, 80)}, "down"),
+        ({"acme": (100, 80), "zebra": (100, 0)}, "degraded"),
+        ({"acme": (100, 80), "zebra": (50, 50)}, "down"),
+    ],
+)
+def test_proxies_are_judged_by_what_scrapers_report(
+    providers: dict[str, tuple[int, int]], status: str
+) -> None:
+    now, activity = now_ns(), Activity()
+    activity.see([proxy(name, *counts, at=now) for name, counts in providers.items()], now)
+    assert judge_proxies(activity, now).status == status
+
+
+def test_providers_that_do_badly_are_named_the_worst_first() -> None:
+    now, activity = now_ns(), Activity()
+    activity.see(
+        [
+            proxy("acme", 10, 6, at=now, bans=2, latency=0.5),
+            proxy("zebra", 30, 3, at=now, latency=1.5),
+            proxy("worst", 10, 10, at=now),
+        ],
+        now,
+    )
+    found = judge_proxies(activity, now)
+    assert found.message == (
+        "worst: 10 of 10 requests failed; acme: 6 of 10 requests failed, 2 bans in 5 minutes"
+    )
+    assert found.response_time == pytest.approx((10 * 0.5 + 30 * 1.5) / 40)
+
+
+def test_proxies_of_long_ago_are_judged_by_nothing() -> None:
+    now, activity = now_ns(), Activity()
+    activity.see([proxy("acme", 10, 10, at=now - 6 * MINUTE)], now)
+    assert judge_proxies(activity, now).status is Status.UNKNOWN
+    for k in range(200):
+        activity.see([proxy("acme", 1, 0, at=now + k * 10 * SECOND)], now + k * 10 * SECOND)
+    assert len(activity._proxies["acme"]) < 100, "what is past is let go of"
+
+
+def test_another_tenant_sees_the_services_and_only_its_own_sites(
+    stack: Stack, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = now_ns()
+    stack.hear(pages("indeed", 9, 0, at=now))
+    stack.services.feed.activity("acme").see(pages("linkedin", 0, 9, at=now), now)
+    asyncio.run(stack.services.checker.check())
+    monkeypatch.setattr("api.health.routes.tenant_of", lambda scope: "acme")
+    found = services(client)
+    assert found.keys() == {"embedded store", "sql", "collector", "proxies", "site:linkedin"}
+    assert found["site:linkedin"]["status"] == "down"
+    health = client.get(SYSTEM).json()
+    assert health["linkedin_accessible"] is False and "indeed_accessible" not in health
+    assert health["orchestrator_healthy"] is None

@@ -80,7 +80,7 @@ def test_a_machine_at_ease_is_healthy(reading: MachineReading) -> None:
 def test_a_disk_that_fills_is_named_with_when_it_will_be_full(reading: MachineReading) -> None:
     found = judged(reading, fillings=[filling(3 * 86_400)])
     [advice] = found.recommendations
-    assert found.status == advice.severity == "warning"
+    assert found.status == "warning" and advice.severity == "warning"
     assert advice.text == "disk /data is used to 50 % and will be full in 3 days at this rate"
     assert advice.forecast is not None and advice.forecast.seconds == 3 * 86_400
     assert (advice.forecast.at - found.checked_at).total_seconds() == pytest.approx(3 * 86_400, abs=1)

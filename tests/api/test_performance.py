@@ -31,7 +31,11 @@ def fleet(now: int, length: int, *, seed: int, count: int = 600) -> list[dict[st
         at = now - chance.randrange(int(2.2 * length)) - SECOND
         site = chance.choice(SITES)
         good = chance.random() < 0.8
-        value = {"site": site, "status": 200 if good else 403, "blocked": not good and chance.random() < 0.5}
+        value: dict[str, Any] = {
+            "site": site,
+            "status": 200 if good else 403,
+            "blocked": not good and chance.random() < 0.5,
+        }
         if chance.random() < 0.9:
             value["duration"] = chance.randint(1, 4_000) / 1_000
         found.append(event("page_processed", value, time=at))

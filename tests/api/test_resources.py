@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -56,18 +57,18 @@ def test_in_detail_with_the_processes_that_use_most(client: TestClient, busy: No
     assert shown["disks"] is not None
 
 
-def test_rates_are_those_since_the_reading_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_rates_are_those_since_the_reading_before(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = {"eth0": [1_000, 5_000], "lo": [10, 10]}
     clock = [100.0]
 
     def network(pernic: bool) -> dict[str, object]:
         return {
-            name: psutil._ntp.snetio(*found, 0, 0, 0, 0, 0, 0)  # type: ignore[attr-defined]
+            name: SimpleNamespace(bytes_sent=found[0], bytes_recv=found[1], errin=0, errout=0)
             for name, found in counted.items()
         }
 
-    monkeypatch.setattr(machine.psutil, "net_io_counters", network)
-    monkeypatch.setattr(machine.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(psutil, "net_io_counters", network)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     reader = MachineReader()
     clock[0] += 4
     counted["eth0"] = [1_400, 5_200]
