@@ -62,6 +62,19 @@ def _timed(name: str, what: str) -> tuple[Column, Column, Column]:
     )
 
 
+_PERFORMANCE = (
+    _n("scraped", "postings found"),
+    _n("pages", "pages processed"),
+    _n("ok", "of these, good"),
+    _n("blocked", "of these, block pages"),
+    _n("errors", "errors reported"),
+    _n("duration_count", "pages whose time is known"),
+    _f("duration_sum", "s", "their times, added up"),
+    _n("items", "items whose quality was looked at"),
+    _n("valid", "of these, valid"),
+    _n("duplicates", "of these, duplicates"),
+)
+
 _ALL = (
     Question(
         "throughput",
@@ -118,16 +131,18 @@ _ALL = (
         _FLEET,
     ),
     Question(
-        "page_times",
-        "How long pages took by site, without their histogram: a twentieth of what `response_times` reads.",
-        (_BY_SITE,),
-        (
-            _TIME,
-            _SITE,
-            _n("duration_count", "pages whose time is known"),
-            _f("duration_sum", "s", "their times, added up"),
-            _f("duration_max", "s", "the slowest"),
-        ),
+        "performance",
+        "How fast, how well and how cleanly was scraped, all sites together: few rows for long series.",
+        (),
+        (_TIME, *_PERFORMANCE),
+        ("time",),
+        _FLEET,
+    ),
+    Question(
+        "site_performance",
+        "How fast, how well and how cleanly was scraped, by site.",
+        (),
+        (_TIME, _SITE, *_PERFORMANCE),
         ("time", "site"),
         _FLEET,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,13 +11,19 @@ from scrapewatch.answers import change_percent, mean, share, success_rate
 from scrapewatch.ports import Table, TimeRange
 from scrapewatch.time import HOUR
 
-COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "throughput": {"scraped": "jobs"},
-    "success_rate": {"pages": "pages", "ok": "ok", "blocked": "blocked", "errors": "errors"},
-    "page_times": {"duration_sum": "duration", "duration_count": "timed"},
-    "data_quality": {"items": "items", "valid": "valid", "duplicates": "duplicates"},
+COLUMNS: Mapping[str, str] = {
+    "scraped": "jobs",
+    "pages": "pages",
+    "ok": "ok",
+    "blocked": "blocked",
+    "errors": "errors",
+    "duration_sum": "duration",
+    "duration_count": "timed",
+    "items": "items",
+    "valid": "valid",
+    "duplicates": "duplicates",
 }
-"""Question → column → what it is added to."""
+"""Column of the questions → what it is added to."""
 
 
 @dataclass(slots=True)
@@ -91,47 +97,46 @@ class Point:
 
 
 class Performance:
-    """The figures of ``tables`` (of :data:`COLUMNS`) over ``time_range``, whose later half is the period and whose earlier one that before.
+    """The figures of a period and the one before.
 
-    ``now`` (ns) lies in its last window, which is open: rates are over the time that has passed of it.
+    Args:
+        series: rows of ``performance`` over ``windows``.
+        totals: rows of ``site_performance`` over twice the time, of which the later half is the period.
+        windows: the period in the windows of the series, the last of them open.
+        before: where the period before begins (ns).
+        now: in the last window (ns): rates are over the time that has passed.
     """
 
-    def __init__(self, tables: Mapping[str, Table], time_range: TimeRange, now: int) -> None:
-        self.time_range = time_range
-        self.middle = time_range.start + (time_range.stop - time_range.start) // 2
-        self.now = min(now, time_range.stop)
-        self.windows: dict[int, Sums] = {}
+    def __init__(self, series: Table, totals: Table, windows: TimeRange, *, before: int, now: int) -> None:
+        self.time_range = windows
+        self.start_before = before
+        self.now = now
+        self.windows: dict[int, Sums] = {row["time"]: _sums(row) for row in series.dicts()}
         self.sites: defaultdict[str, tuple[Sums, Sums]] = defaultdict(lambda: (Sums(), Sums()))
         self.total = Sums()
         self.before = Sums()
         self.known_before = False
-        for question, columns in COLUMNS.items():
-            if question in tables:
-                self._take(tables[question].dicts(), columns)
-
-    def _take(self, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-        for row in rows:
-            found = Sums(**{name: row[column] or 0 for column, name in columns.items()})
-            of_site = self.sites[row["site"]]
-            if row["time"] < self.middle:
+        for row in totals.dicts():
+            found = _sums(row)
+            known, of_site = self.sites[row["site"]]
+            if row["time"] < windows.start:
                 self.known_before = True
                 self.before.add(found)
-                of_site[0].add(found)
+                known.add(found)
             else:
                 self.total.add(found)
-                of_site[1].add(found)
-                self.windows.setdefault(row["time"], Sums()).add(found)
+                of_site.add(found)
 
     @property
-    def seconds_ns(self) -> int:
+    def passed(self) -> int:
         """Length of the period so far (ns)."""
-        return self.now - self.middle
+        return self.now - self.time_range.start
 
     def jobs_per_hour(self, now: Sums, before: Sums) -> Compared:
         """Postings per hour; before is None where nothing at all is known of that time."""
-        length = self.middle - self.time_range.start
+        length = self.time_range.start - self.start_before
         return Compared(
-            now.jobs * HOUR / self.seconds_ns if self.seconds_ns else None,
+            now.jobs * HOUR / self.passed if self.passed else None,
             before.jobs * HOUR / length if self.known_before else None,
         )
 
@@ -153,4 +158,8 @@ class Performance:
         return [Point(start, figure(self.windows.get(start, empty))) for start in self._starts()]
 
     def _starts(self) -> range:
-        return range(self.middle, self.time_range.stop, self.time_range.every)
+        return range(self.time_range.start, self.time_range.stop, self.time_range.every)
+
+
+def _sums(row: Mapping[str, Any]) -> Sums:
+    return Sums(**{name: row[column] or 0 for column, name in COLUMNS.items()})

@@ -12,7 +12,7 @@ from pydantic.config import JsonDict
 
 from api.access import tenant_of
 from api.performance.advice import advice
-from api.performance.figures import COLUMNS, Compared, Performance, Point, Sums
+from api.performance.figures import Compared, Performance, Point, Sums
 from api.services import ApiServices
 from api.timeframes import Timeframe, lately
 from scrapewatch.answers import ask
@@ -37,16 +37,26 @@ class SeriesPoint(BaseModel):
     value: float | None = Field(description="The figure in it; null where nothing is known.")
 
 
-class Figure(BaseModel):
-    """A figure now, in the period before, and by window."""
+class Change(BaseModel):
+    """A figure now and in the period before."""
 
-    unit: str = Field(description="Its unit.")
     current: float | None = Field(description="Over the period; null where nothing is known.")
     previous: float | None = Field(description="Over the period before.")
     change_percent: float | None = Field(
-        description="By how many percent of the previous one it is more; null where either is not known.",
+        description="By how many percent of the previous one it is more.",
         json_schema_extra={"unit": "percent"},
     )
+
+    @classmethod
+    def of(cls, found: Compared) -> Change:
+        """``found`` as the API shows it."""
+        return cls(current=found.current, previous=found.previous, change_percent=found.change_percent)
+
+
+class Figure(Change):
+    """A figure now, in the period before, and by window."""
+
+    unit: str = Field(description="Its unit.")
     series: list[SeriesPoint] = Field(description="By window, without a gap; the last window is open.")
 
 
@@ -63,22 +73,6 @@ class Totals(BaseModel):
     items: int = Field(description="Items looked at for their quality.")
     valid: int = Field(description="Of these, valid.")
     duplicates: int = Field(description="Of these, duplicates.")
-
-
-class Change(BaseModel):
-    """A figure now and in the period before."""
-
-    current: float | None = Field(description="Over the period; null where nothing is known.")
-    previous: float | None = Field(description="Over the period before.")
-    change_percent: float | None = Field(
-        description="By how many percent of the previous one it is more.",
-        json_schema_extra={"unit": "percent"},
-    )
-
-    @classmethod
-    def of(cls, found: Compared) -> Change:
-        """``found`` as the API shows it."""
-        return cls(current=found.current, previous=found.previous, change_percent=found.change_percent)
 
 
 class SitePerformance(BaseModel):
@@ -116,9 +110,9 @@ class PerformanceReport(BaseModel):
             "example": {
                 "timeframe": "24h",
                 "interval_seconds": 900.0,
-                "start": "2026-01-04T10:15:00Z",
+                "start": "2026-01-04T12:00:00Z",
                 "stop": "2026-01-05T10:02:00Z",
-                "previous_start": "2026-01-03T10:15:00Z",
+                "previous_start": "2026-01-03T12:00:00Z",
                 "throughput": _figure("1/h", 420.0, 400.0, 5.0),
                 "success_rate": _figure("share", 0.95, 0.97, -2.1),
                 "response_time": _figure("s", 0.8, 0.75, 6.7),
@@ -150,7 +144,9 @@ class PerformanceReport(BaseModel):
 
     timeframe: str = Field(description="The length of the period.")
     interval_seconds: float = Field(description="The length of a window, s.", json_schema_extra={"unit": "s"})
-    start: datetime = Field(description="From when it is counted: the start of a whole window.")
+    start: datetime = Field(
+        description="From when it is counted: the start of a whole window, so that up to a twelfth of the timeframe is still to come."
+    )
     stop: datetime = Field(description="Until when: now.")
     previous_start: datetime = Field(description="Where the period before begins, which ends at `start`.")
     throughput: Figure = Field(description="Postings per hour.")
@@ -182,9 +178,9 @@ def report(performance: Performance, timeframe: str) -> PerformanceReport:
     return PerformanceReport(
         timeframe=timeframe,
         interval_seconds=performance.time_range.every / 1e9,
-        start=to_datetime(performance.middle),
+        start=to_datetime(performance.time_range.start),
         stop=to_datetime(performance.now),
-        previous_start=to_datetime(performance.time_range.start),
+        previous_start=to_datetime(performance.start_before),
         throughput=figure("1/h", performance.jobs_per_hour(now, before), performance.throughput()),
         success_rate=figure(
             "share",
@@ -240,20 +236,19 @@ def build_router(services: ApiServices) -> APIRouter:
         request: Request,
         timeframe: Annotated[Timeframe, Query(description="The length of the period.")] = "24h",
     ) -> PerformanceReport:
-        """Throughput, success rate, response time and data quality: by window, against the period of the same length before.
+        """Throughput, success rate, response time and data quality: by window, and against the period of that length before.
 
-        Rates are over the time that has passed of the last window, which is open; what came in the last minute may be missing.
+        Rates are over the time that has passed; what came in the last minute may be missing.
         """
         now = now_ns()
-        time_range = lately(timeframe, now, times=2)
-        tenant = tenant_of(request)
-        tables = await asyncio.gather(
+        windows, parts = lately(timeframe, now)
+        by_window, by_site = await asyncio.gather(
             *(
-                series.call(ask, services.series, question, {}, time_range, tenant=tenant)
-                for question in COLUMNS
+                series.call(ask, services.series, question, {}, time_range, tenant=tenant_of(request))
+                for question, time_range in (("performance", windows), ("site_performance", parts))
             )
         )
-        found = Performance(dict(zip(COLUMNS, tables, strict=True)), time_range, now)
+        found = Performance(by_window, by_site, windows, before=parts.start, now=now)
         return report(found, timeframe)
 
     return router

@@ -68,6 +68,19 @@ def _sums(*names: str) -> dict[str, tuple[Aggregate, str]]:
     return {name: (total, name) for name in names}
 
 
+def _performance(key: tuple[str, ...]) -> tuple[Part, ...]:
+    return (
+        Part("jobs", key, _sums("scraped")),
+        Part(
+            "pages",
+            key,
+            {"pages": (total, "count"), **_sums("ok", "blocked", "duration_count", "duration_sum")},
+        ),
+        Part("errors", key, {"errors": (total, "count")}),
+        Part("data_quality", key, _sums("items", "valid", "duplicates")),
+    )
+
+
 def parts(question: str, tier: Tier) -> tuple[Part, ...]:
     """The parts of ``question`` in ``tier``; the rollups keep the maxima of gauges under ``<name>_max``."""
     raw = tier in (Tier.FLEET, Tier.SESSIONS)
@@ -94,16 +107,8 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
                 },
             ),
         ),
-        "page_times": (
-            Part(
-                "pages",
-                ("site",),
-                {
-                    **_sums("duration_count", "duration_sum"),
-                    "duration_max": (highest, "duration_max"),
-                },
-            ),
-        ),
+        "performance": _performance(()),
+        "site_performance": _performance(("site",)),
         "data_quality": (Part("data_quality", ("site",), _sums("items", "valid", "duplicates")),),
         "field_coverage": (Part("field_coverage", ("site", "field"), _sums("items", "covered")),),
         "proxies": (
