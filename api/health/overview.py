@@ -260,7 +260,8 @@ def _about_services(services: Iterable[ServiceStatus]) -> list[Recommendation]:
             continue
         # A site that is down leaves the product itself at work.
         bad = service.status is Status.DOWN and service.kind is not Kind.SITE
-        text = f"{service.name.removeprefix('site:')} is {service.status}"
+        verb = "are" if service.name == "proxies" else "is"
+        text = f"{service.name.removeprefix('site:')} {verb} {service.status}"
         if service.error_message:
             text += f": {service.error_message}"
         found.append(

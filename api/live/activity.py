@@ -302,6 +302,14 @@ class Activity:
         self._all.at(start).add(counts)
         self._site(site).at(start).add(counts)
 
+    def seed_session(self, session_id: str, start: int, counts: Counts | None = None) -> SessionActivity:
+        """The session, with what a store knows of the window that begins at ``start``, from before this process listened."""
+        session = self._session(session_id)
+        session.last_event = max(session.last_event, start)
+        if counts is not None:
+            session.windows.at(start).add(counts)
+        return session
+
     def total(self, start: int, stop: int) -> Counts:
         """Everything in the windows that begin from ``start`` (inclusive) to ``stop`` (exclusive)."""
         return self._all.between(start, stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -200,3 +201,33 @@ def test_without_its_database_the_answer_is_a_problem(stack: Stack, client: Test
     with stack.records.engine.begin() as db:
         db.exec_driver_sql("DROP TABLE scrape_sessions")
     assert client.get(PATH).status_code == 503
+
+
+def test_after_a_restart_the_pace_is_taken_from_the_stores(stack: Stack, client: TestClient) -> None:
+    now = now_ns()
+    stack.store(
+        [
+            *crawl("runs", 10),
+            event("queue", {"site": "indeed", "depth": 7, "active_scrapers": 2}, session="runs"),
+            *crawl("steps", 10),
+            *(
+                event(
+                    "progress", {"done": k, "total": 40}, time=now - (20 - k) * 30 * SECOND, session="steps"
+                )
+                for k in range(20)
+            ),
+            event("queue", {"site": "indeed", "active_scrapers": 5}, session="ended"),
+            event("session_finished", {"status": "completed"}, session="ended"),
+            event("proxy", {"provider": "acme", "requests": 9, "failures": 9}, session="runs"),
+        ]
+    )
+    asyncio.run(stack.services.feed._seed_sessions(now))
+    found = jobs(client)
+    assert found["runs"]["jobs_per_minute"] == pytest.approx(18, abs=10)
+    assert found["runs"]["eta"]["seconds"] == pytest.approx((1_000 - 180) / 18 * 60, rel=0.1)
+    assert found["runs"]["resources"]["queue_depth"] == 7
+    assert found["steps"]["progress"]["done"] == 19 and found["steps"]["progress"]["basis"] == "progress"
+    assert found["steps"]["eta"]["seconds"] == pytest.approx(21 * 30, rel=0.1)
+    activity = stack.services.feed.activity("default")
+    assert activity.active_scrapers(now - MINUTE) == 2, "who ended scrapes no more"
+    assert activity.proxies(now - MINUTE, now + MINUTE)["acme"].failures == 9

@@ -166,6 +166,16 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
                 "resources", (), {"memory_mb": (highest, "memory_mb"), "cpu_percent": (mean, "cpu_percent")}
             ),
         ),
+        "session_pace": (
+            Part("jobs", ("session_id",), _sums("scraped")),
+            Part("pages", ("session_id",), {"pages": (total, "count"), **_sums("ok")}),
+            Part("errors", ("session_id",), {"errors": (total, "count")}),
+        ),
+        "session_progress": (
+            Part(
+                "progress", ("session_id", "site"), {"done": (highest, "done"), "total": (highest, "total")}
+            ),
+        ),
         "processes": (
             Part(
                 "host_processes",
