@@ -25,7 +25,12 @@ def build_router(services: ApiServices) -> APIRouter:
     """The routes below ``/monitoring/health``, and ``/monitoring/system-health``."""
     router = APIRouter(prefix="/monitoring", tags=["health"], route_class=services.telemetry.route_class())
 
-    @router.get("/health/system", summary="Health at a glance", response_model=SystemHealth)
+    @router.get(
+        "/health/system",
+        summary="Health at a glance",
+        response_model=SystemHealth,
+        responses=problem_responses(503),
+    )
     async def system_health(request: Request) -> SystemHealth:
         """With the database down it answers the rest, and says so in `degraded`."""
         return await read_system(services, tenant_of(request))
@@ -35,7 +40,12 @@ def build_router(services: ApiServices) -> APIRouter:
         """What the last round of checks found (`SCRAPEWATCH_CHECK_INTERVAL`), with the uptime over a day and over 30 days."""
         return ServiceList(items=services_now(services, tenant_of(request)))
 
-    @router.get("/system-health", summary="Health with a judgement", response_model=SystemOverview)
+    @router.get(
+        "/system-health",
+        summary="Health with a judgement",
+        response_model=SystemOverview,
+        responses=problem_responses(503),
+    )
     async def system_overview(request: Request) -> SystemOverview:
         """What the two routes above answer, with thresholds, an overall status and recommendations.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from api.health.findings import Kind, ServiceState, Status
@@ -41,9 +40,13 @@ def services_now(services: ApiServices, tenant: str) -> list[ServiceStatus]:
 
 
 async def read_system(services: ApiServices, tenant: str) -> SystemHealth:
-    """Health at a glance; with the database down the rest, and ``degraded`` says so."""
+    """Health at a glance; with the database down the rest, and ``degraded`` says so.
+
+    Raises:
+        StoreUnavailable: the machine cannot be read.
+    """
     activity = services.feed.activity(tenant)
-    host = await asyncio.to_thread(services.host.read)
+    host = await services.patience["machine"].call(services.host.read)
     counts: Counts | None = None
     degraded = []
     try:

@@ -147,7 +147,6 @@ class JobList(BaseModel):
                 "items": [JOB_EXAMPLE],
                 "next_cursor": None,
                 "counts": {"running": 1, "queued": 0, "paused": 0, "error": 0},
-                "degraded": [],
             }
         }
     )
@@ -157,7 +156,6 @@ class JobList(BaseModel):
     counts: dict[str, int] = Field(
         description="How many there are by status, also of those beyond the limit; of `error` only those that are shown."
     )
-    degraded: list[str] = Field([], description="What could not be asked now.")
 
 
 async def read_jobs(services: ApiServices, tenant: str, limit: int) -> JobList:

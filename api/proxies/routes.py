@@ -13,12 +13,12 @@ from pydantic.config import JsonDict
 
 from api.access import tenant_of
 from api.services import ApiServices
-from api.timeframes import LENGTHS, Timeframe
+from api.timeframes import LENGTHS, PARTS, Timeframe
 from scrapewatch.answers import ask, mean, share
 from scrapewatch.http import problem_responses
 from scrapewatch.measurements import Tier
 from scrapewatch.ports import TimeRange
-from scrapewatch.time import DAY, HOUR, MINUTE, now_ns, to_datetime
+from scrapewatch.time import now_ns, to_datetime
 
 _FIGURES: JsonDict = {
     "requests": 4200,
@@ -33,14 +33,14 @@ _FIGURES: JsonDict = {
     "cost_per_1000_requests": 0.45,
 }
 
-READ: Mapping[str, tuple[Tier, int]] = {
-    "1h": (Tier.FLEET_1M, 5 * MINUTE),
-    "6h": (Tier.FLEET_1M, 15 * MINUTE),
-    "24h": (Tier.FLEET_1H, HOUR),
-    "7d": (Tier.FLEET_1H, 6 * HOUR),
-    "30d": (Tier.FLEET_1H, DAY),
+TIERS: Mapping[str, Tier] = {
+    "1h": Tier.FLEET_1M,
+    "6h": Tier.FLEET_1M,
+    "24h": Tier.FLEET_1H,
+    "7d": Tier.FLEET_1H,
+    "30d": Tier.FLEET_1H,
 }
-"""Where totals of a timeframe are read, and in which windows: few rows of each proxy, since there may be thousands."""
+"""Where totals of a timeframe are read: by the hour as soon as that is fine enough, since there may be thousands of proxies."""
 
 
 class ProxyFigures(BaseModel):
@@ -92,7 +92,7 @@ class ProxyReport(BaseModel):
         json_schema_extra={
             "example": {
                 "timeframe": "24h",
-                "start": "2026-01-04T12:00:00Z",
+                "start": "2026-01-04T10:00:00Z",
                 "stop": "2026-01-05T10:02:00Z",
                 "total": _FIGURES,
                 "items": [
@@ -104,18 +104,18 @@ class ProxyReport(BaseModel):
                     }
                 ],
                 "next_cursor": None,
-                "degraded": [],
             }
         }
     )
 
     timeframe: str = Field(description="The time that is looked back.")
-    start: datetime = Field(description="From when requests are counted: the start of a whole window.")
+    start: datetime = Field(
+        description="From when requests are counted: up to a twelfth of the timeframe more than it."
+    )
     stop: datetime = Field(description="Until when: now.")
     total: ProxyFigures = Field(description="All of them together.")
     items: list[ProviderStats] = Field(description="The providers, the most used first.")
     next_cursor: str | None = Field(None, description="Always null.")
-    degraded: list[str] = Field([], description="What could not be asked now.")
 
 
 @dataclass(slots=True)
@@ -208,8 +208,7 @@ def build_router(services: ApiServices) -> APIRouter:
     ) -> ProxyReport:
         """Requests, success, bans, latency, bytes and cost, as the `proxy` events said. What came in the last minute may be missing."""
         now = now_ns()
-        tier, every = READ[timeframe]
-        time_range = TimeRange.widened(now - LENGTHS[timeframe], now, every)
+        time_range = TimeRange.widened(now - LENGTHS[timeframe], now, PARTS[timeframe])
         table = await series.call(
             ask,
             services.series,
@@ -217,7 +216,7 @@ def build_router(services: ApiServices) -> APIRouter:
             {"provider": provider},
             time_range,
             tenant=tenant_of(request),
-            tier=tier,
+            tier=TIERS[timeframe],
         )
         return report(table.dicts(), timeframe, time_range.start, now, most=limit)
 

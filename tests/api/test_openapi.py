@@ -47,6 +47,19 @@ def _has_example(shown: dict[str, Any], schemas: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_every_field_says_what_it_is(model: type[BaseModel]) -> None:
+    schema = model.model_json_schema()
+    without = [
+        f"{name}.{field}"
+        for name, part in {model.__name__: schema, **schema.get("$defs", {})}.items()
+        for field, described in part.get("properties", {}).items()
+        # What is described by its own type needs no more.
+        if not described.get("description") and "$ref" not in described
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_an_example_has_the_fields_of_what_it_is_an_example_of(model: type[BaseModel]) -> None:
     example = model.model_json_schema()["example"]
     assert model.model_validate(example).model_dump(mode="json") == example
