@@ -61,17 +61,6 @@ class Telling:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What became of tellings: alerts opened, told again with something new, opened again, resolved; and tellings without news."""
-
-    opened: int = 0
-    repeated: int = 0
-    reopened: int = 0
-    resolved: int = 0
-    unchanged: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Alert:
     """An alert. ``count``: how often it was told with something new; ``silenced_by``: a silence that holds for it now."""
 
@@ -93,6 +82,21 @@ class Alert:
     resolved_by: str | None
     notes: str | None
     silenced_by: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of tellings: alerts opened, told again with something new, opened again, resolved; and tellings without news.
+
+    ``news`` are the alerts that changed, as they are now.
+    """
+
+    opened: int = 0
+    repeated: int = 0
+    reopened: int = 0
+    resolved: int = 0
+    unchanged: int = 0
+    news: tuple[Alert, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +203,20 @@ class AlertRecords:
             InvalidInput: a severity is none.
         """
         counted: Counter[str] = Counter()
+        changed: list[int] = []
         for telling in tellings:
             if telling.severity not in SEVERITIES:
                 raise InvalidInput(f"severity is none of {', '.join(SEVERITIES)}", "severity")
         with writing(self._engine) as db:
             # In one order, so that two that say the same never wait for each other.
             for telling in sorted(tellings, key=lambda found: (found.fingerprint, found.started_at)):
-                counted[_tell(db, clean(tenant), telling, clean(by, 500), at)] += 1
-        return Told(**counted)
+                outcome, row_id = _tell(db, clean(tenant), telling, clean(by, 500), at)
+                counted[outcome] += 1
+                if outcome != "unchanged":
+                    changed.append(row_id)
+            held = _active(db, tenant, at) if changed else []
+            rows = db.execute(select(_ALERTS).where(_ALERTS.c.id.in_(changed)).order_by(_ALERTS.c.id))
+            return Told(**counted, news=tuple(_alert(dict(row), held, at) for row in rows.mappings()))
 
     def silencing(self, tenant: str, alert: Alert | Telling, now: datetime) -> Silence | None:
         """The silence that holds for ``alert`` now, for who is about to notify somebody."""
@@ -424,8 +434,8 @@ class AlertRecords:
                 raise NotFound(f"there is no silence {silence_id}")
 
 
-def _tell(db: Connection, tenant: str, telling: Telling, by: str, at: datetime) -> str:
-    """What became of a telling: the name of a field of :class:`Told`."""
+def _tell(db: Connection, tenant: str, telling: Telling, by: str, at: datetime) -> tuple[str, int]:
+    """What became of a telling, as the name of a field of :class:`Told`, and the alert's id."""
     columns = _ALERTS.c
     said: dict[str, Any] = {
         "rule": clean(telling.rule, 500),
@@ -458,7 +468,7 @@ def _tell(db: Connection, tenant: str, telling: Telling, by: str, at: datetime) 
         .returning(columns.id)
     ).first()
     if opened is not None:
-        return "opened"
+        return "opened", opened.id
     row = (
         db.execute(
             select(columns.id, columns.status, columns.resolved_at, columns.resolved_by, columns.told)
@@ -473,7 +483,7 @@ def _tell(db: Connection, tenant: str, telling: Telling, by: str, at: datetime) 
         changes: dict[str, Any] = {} if was_over else {**ending}
         outcome = "unchanged" if was_over else "resolved"
     elif was_over and (row["resolved_by"] == by or not is_new or at <= row["resolved_at"]):
-        return "unchanged"
+        return "unchanged", row["id"]
     else:
         changes = {"last_fired_at": at}
         outcome = "reopened" if was_over else "repeated" if is_new else "unchanged"
@@ -484,7 +494,7 @@ def _tell(db: Connection, tenant: str, telling: Telling, by: str, at: datetime) 
             changes |= {**said, "told": digest, "count": columns.count + 1}
     if changes:
         db.execute(update(_ALERTS).where(columns.id == row["id"]).values(changes))
-    return outcome
+    return outcome, int(row["id"])
 
 
 def _row(db: Connection, tenant: str, alert_id: int, *, lock: bool = False) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -24,8 +25,10 @@ from api.alerts.models import (
     SilenceState,
 )
 from api.services import ApiServices
+from records.alerts import Alert as RecordedAlert
 from records.alerts import Matcher
 from scrapewatch.http import problem_responses
+from scrapewatch.live import alert_message
 from scrapewatch.time import SECOND, parse_interval
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="Its id.", examples=[7])]
@@ -37,6 +40,13 @@ def build_router(services: ApiServices) -> APIRouter:
     """The routes below ``/monitoring/alerts`` and ``/monitoring/silences``."""
     router = APIRouter(prefix="/monitoring", tags=["alerts"], route_class=services.telemetry.route_class())
     records, alerts = services.patience["records"], services.alerts
+
+    def publish(request: Request, changed: Sequence[RecordedAlert]) -> list[Alert]:
+        """Tell those who listen what became of alerts; as the API shows them."""
+        shown = [Alert.model_validate(found) for found in changed]
+        tenant = tenant_of(request)
+        services.hub.publish([alert_message(tenant, found.model_dump(mode="json")) for found in shown])
+        return shown
 
     @router.get(
         "/alerts",
@@ -93,6 +103,7 @@ def build_router(services: ApiServices) -> APIRouter:
             by=TOLD_BY,
             at=_now(),
         )
+        publish(request, told.news)
         return AlertsTold.model_validate(told)
 
     @router.post(
@@ -112,7 +123,7 @@ def build_router(services: ApiServices) -> APIRouter:
             notes=deed.notes,
             at=_now(),
         )
-        return Alert.model_validate(found)
+        return publish(request, [found])[0]
 
     @router.post(
         "/alerts/{alert_id}/resolve",
@@ -131,7 +142,7 @@ def build_router(services: ApiServices) -> APIRouter:
             notes=deed.notes,
             at=_now(),
         )
-        return Alert.model_validate(found)
+        return publish(request, [found])[0]
 
     @router.post(
         "/silences",

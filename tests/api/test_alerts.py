@@ -86,6 +86,22 @@ def test_what_grafana_sends_is_an_alert_from_its_first_sign_to_its_end(client: T
     assert client.get(ALERTS, params={"status": "firing"}).json()["items"] == []
 
 
+def test_who_listens_is_told_of_what_changes_and_of_nothing_else(stack: Stack, client: TestClient) -> None:
+    told: list[dict[str, Any]] = []
+    stack.hub.publish = told.extend  # type: ignore[method-assign,assignment]
+    send(client, of_grafana())
+    send(client, of_grafana())
+    known = only(client)["id"]
+    client.post(f"{ALERTS}/{known}/acknowledge", json={"by": "ann"})
+    send(client, of_grafana(status="resolved"))
+    assert [(each["tenant"], each["metric"], each["value"]["status"]) for each in told] == [
+        ("default", "alert", status) for status in ("firing", "acknowledged", "resolved")
+    ]
+    assert told[-1]["value"] == only(client)
+    stack.services.feed.activity("default").see(told, now_ns())
+    assert stack.services.feed.activity("default").last_event is None, "that is no sign of life of a scraper"
+
+
 def test_a_group_is_counted_alert_by_alert(client: TestClient) -> None:
     group = [
         of_grafana(fingerprint=f"f{k}", status=status)

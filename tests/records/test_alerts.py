@@ -90,6 +90,16 @@ def test_an_alert_is_kept_as_it_was_told(alerts: AlertRecords) -> None:
     assert alerts.alert("t", found.id, now=after(2)) == found
 
 
+def test_what_changed_is_told_as_it_is_now(alerts: AlertRecords) -> None:
+    told = tell(alerts, telling(resource="b"), telling(resource="a"))
+    assert sorted(told.news, key=lambda found: found.resource or "") == sorted(
+        listed(alerts), key=lambda found: found.resource or ""
+    )
+    assert tell(alerts, telling(resource="a"), at=2).news == ()
+    [found] = tell(alerts, telling(resource="a", resolved=5), telling(resource="b"), at=6).news
+    assert (found.resource, found.status) == ("a", "resolved")
+
+
 def test_the_same_said_again_counts_once_and_something_new_counts(alerts: AlertRecords) -> None:
     tell(alerts, telling())
     assert tell(alerts, telling(), at=2) == Told(unchanged=1)
