@@ -17,7 +17,9 @@ from api.health.judging import judge_orchestrator, judge_proxies, judge_sites
 from api.live.activity import Activity
 from scrapewatch.events import validate
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns
+from tests.api.sites import Site
 from tests.api.stacks import BASE, Stack, event
+from tests.redis import Redis
 
 SERVICES = "/api/v1/monitoring/health/services"
 SYSTEM = "/api/v1/monitoring/health/system"
@@ -303,3 +305,22 @@ def test_another_tenant_sees_the_services_and_only_its_own_sites(
     health = client.get(SYSTEM).json()
     assert health["linkedin_accessible"] is False and "indeed_accessible" not in health
     assert health["orchestrator_healthy"] is None
+
+
+def test_redis_and_grafana_are_checked_where_they_are_configured(
+    make: Callable[..., Stack], redis: Redis, site: Site
+) -> None:
+    site.answers["GET", "/api/health"] = 200, b'{"database": "ok"}'
+    stack = make(redis_url=redis.url, grafana_url=site.url)
+    asyncio.run(stack.services.checker.check())
+    found = services(TestClient(stack.app, base_url=BASE))
+    assert found["redis"]["status"] == found["grafana"]["status"] == "up"
+    assert 0 < found["redis"]["response_time"] < 5 and 0 < found["grafana"]["response_time"] < 5
+    site.answers["GET", "/api/health"] = 503, b'{"database": "failing"}'
+    redis.stop()
+    asyncio.run(stack.services.checker.check())
+    found = services(TestClient(stack.app, base_url=BASE))
+    assert found["grafana"]["status"] == "down"
+    assert found["grafana"]["error_message"] == "it answered 503"
+    assert found["redis"]["status"] == "down" and "ConnectionError" in found["redis"]["error_message"]
+    assert found["grafana"]["uptime_percent_24h"] == 50.0
