@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -47,6 +47,12 @@ def build_router(services: ApiServices) -> APIRouter:
         tenant = tenant_of(request)
         services.hub.publish([alert_message(tenant, found.model_dump(mode="json")) for found in shown])
         return shown
+
+    async def done(act: Callable[..., RecordedAlert], request: Request, alert_id: int, deed: Deed) -> Alert:
+        """What became of an alert by a deed of somebody's."""
+        by = deed.by or actor_of(request)
+        found = await records.call(act, tenant_of(request), alert_id, by=by, notes=deed.notes, at=_now())
+        return publish(request, [found])[0]
 
     @router.get(
         "/alerts",
@@ -114,16 +120,7 @@ def build_router(services: ApiServices) -> APIRouter:
     )
     async def acknowledge(request: Request, alert_id: Id, deed: Deed | None = None) -> Alert:
         """The first to say so is kept. An alert that is resolved already is a 409."""
-        deed = deed or Deed()
-        found = await records.call(
-            alerts.acknowledge,
-            tenant_of(request),
-            alert_id,
-            by=deed.by or actor_of(request),
-            notes=deed.notes,
-            at=_now(),
-        )
-        return publish(request, [found])[0]
+        return await done(alerts.acknowledge, request, alert_id, deed or Deed())
 
     @router.post(
         "/alerts/{alert_id}/resolve",
@@ -133,16 +130,7 @@ def build_router(services: ApiServices) -> APIRouter:
     )
     async def resolve(request: Request, alert_id: Id, deed: Deed | None = None) -> Alert:
         """The first to say so is kept. If its rule goes on and says something new, the alert opens again."""
-        deed = deed or Deed()
-        found = await records.call(
-            alerts.resolve,
-            tenant_of(request),
-            alert_id,
-            by=deed.by or actor_of(request),
-            notes=deed.notes,
-            at=_now(),
-        )
-        return publish(request, [found])[0]
+        return await done(alerts.resolve, request, alert_id, deed or Deed())
 
     @router.post(
         "/silences",

@@ -159,7 +159,7 @@ def overview(
     usages = [] if machine is None else usages_of(machine)
     found = [
         *(_about_machine(usages, machine.host, fillings, busy, now) if machine is not None else ()),
-        *_about_others(None if machine is None else machine.host, fillings, now),
+        *_about_others(usages, None if machine is None else machine.host, fillings, now),
         *_about_services(services),
     ]
     found.sort(key=lambda each: -_WORSE[each.severity])
@@ -238,8 +238,11 @@ _ACTIONS = {
 }
 
 
-def _about_others(own: str | None, fillings: Iterable[Filling], now: int) -> list[Recommendation]:
-    """Of machines that only their samples tell of: where collectors run."""
+def _about_others(
+    usages: Iterable[Usage], own: str | None, fillings: Iterable[Filling], now: int
+) -> list[Recommendation]:
+    """Of disks that only samples tell of: those of other machines, where collectors run, and what is not mounted here."""
+    shown = {(own, usage.name) for usage in usages if usage.resource == "disk"}
     return [
         Recommendation(
             severity=_urgency(each),
@@ -249,7 +252,7 @@ def _about_others(own: str | None, fillings: Iterable[Filling], now: int) -> lis
             forecast=_shown(each, now),
         )
         for each in fillings
-        if each.host != own and each.mount is not None and _urgency(each) is not Level.OK
+        if (each.host, each.mount) not in shown and each.mount is not None and _urgency(each) is not Level.OK
     ]
 
 

@@ -150,7 +150,7 @@ class MachineReader:
         disks = self._disk_rates(seconds)
         return MachineReading(
             at=now_ns(),
-            host=socket.gethostname(),
+            host=socket.gethostname()[:100],  # as samples have it
             booted_at=round(psutil.boot_time() * 1e9),
             processors=self._processors(),
             load=psutil.getloadavg() if hasattr(psutil, "getloadavg") else None,

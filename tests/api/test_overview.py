@@ -121,6 +121,10 @@ def test_memory_that_rises_from_little_is_no_news(reading: MachineReading) -> No
 def test_a_disk_of_another_machine_is_named_with_it(reading: MachineReading) -> None:
     [advice] = judged(reading, fillings=[filling(86_400 * 2, host="worker-1")]).recommendations
     assert advice.text == "disk /data of worker-1 will be full in 2 days at this rate"
+    [advice] = judged(reading, fillings=[filling(86_400 * 2, mount="/elsewhere")]).recommendations
+    assert advice.text == "disk /elsewhere of web-1 will be full in 2 days at this rate"
+    [advice] = judged(None, fillings=[filling(86_400 * 2)]).recommendations
+    assert advice.resource == "disk"
 
 
 def test_services_that_are_down_are_named_with_their_reason(reading: MachineReading) -> None:
