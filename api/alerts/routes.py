@@ -112,6 +112,17 @@ def build_router(services: ApiServices) -> APIRouter:
         publish(request, told.news)
         return AlertsTold.model_validate(told)
 
+    @router.get(
+        "/alerts/{alert_id}",
+        summary="One alert",
+        response_model=Alert,
+        responses=problem_responses(404, 422, 503),
+    )
+    async def show_alert(request: Request, alert_id: Id) -> Alert:
+        """An alert as it is now."""
+        found = await records.call(alerts.alert, tenant_of(request), alert_id, now=_now())
+        return Alert.model_validate(found)
+
     @router.post(
         "/alerts/{alert_id}/acknowledge",
         summary="Say that somebody sees to an alert",

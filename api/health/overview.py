@@ -61,7 +61,10 @@ class Usage(BaseModel):
 
     resource: str = Field(description="cpu, memory, swap or disk.")
     name: str | None = Field(description="Which, such as where a file system is mounted.")
-    percent: float = Field(description="Use, 0–100.", json_schema_extra={"unit": "percent"})
+    percent: float = Field(
+        description="Use, 0–100; of the processors over the last minute.",
+        json_schema_extra={"unit": "percent"},
+    )
     level: Level = Field(description="How near it is to its limit.")
 
 
@@ -186,7 +189,7 @@ def level_of(percent: float) -> Level:
 def usages_of(machine: MachineReading) -> list[Usage]:
     """What of the machine is used how much."""
     found = [
-        ("cpu", None, machine.processors.percent),
+        ("cpu", None, machine.processors.lately),
         ("memory", None, machine.memory_percent),
         *([("swap", None, machine.swap_percent)] if machine.swap_total else []),
         *(("disk", each.mount, each.percent) for each in machine.partitions),

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 
 import psutil
@@ -16,6 +17,8 @@ UNREAL = frozenset({"squashfs", "iso9660", "tmpfs", "devtmpfs", "overlay"})
 """File systems that are full by nature, or show another's space."""
 READ_EVERY = 5.0
 """Seconds between readings in the background, so that rates are those of the last seconds and who asks waits for none."""
+LATELY = 60.0
+"""Seconds over which the use of the processors says that they are short, and not that something just ran."""
 LOOK_SECONDS = 0.2
 """How long processes are watched for what they use."""
 TOP_PROCESSES = 10
@@ -61,9 +64,10 @@ class DiskRates:
 
 @dataclass(frozen=True, slots=True)
 class Processors:
-    """Use of the processors in percent (0–100) since the reading before: of all, of each, and by what."""
+    """Use of the processors in percent (0–100) since the reading before: of all, of each, and by what; ``lately`` over a minute."""
 
     percent: float
+    lately: float
     cores: list[float]
     user: float
     system: float
@@ -119,6 +123,7 @@ class MachineReader:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cores = _core_times()
+        self._busy: deque[tuple[float, float, float]] = deque([(time.monotonic(), *_busy(self._cores))])
         self._network = psutil.net_io_counters(pernic=True)
         self._disks = _disk_counters()
         self._since = time.monotonic()
@@ -174,8 +179,14 @@ class MachineReader:
             cores.append(_percent(spent[0] - spent[4], spent[0]))
             sums = [total + part for total, part in zip(sums, spent, strict=True)]
         total, user, system, waiting, idle = sums
+        now = time.monotonic()
+        self._busy.append((now, *_busy(self._cores)))
+        while now - self._busy[1][0] >= LATELY:
+            self._busy.popleft()
+        (_, was_busy, was_total), (_, is_busy, is_total) = self._busy[0], self._busy[-1]
         return Processors(
             percent=_percent(total - idle, total),
+            lately=_percent(is_busy - was_busy, is_total - was_total),
             cores=cores,
             user=_percent(user, total),
             system=_percent(system, total),
@@ -311,6 +322,12 @@ def _core_times() -> list[tuple[float, float, float, float, float]]:
             )
         )
     return cores
+
+
+def _busy(cores: list[tuple[float, float, float, float, float]]) -> tuple[float, float]:
+    """Seconds that all cores together were busy, and seconds in all."""
+    total = sum(core[0] for core in cores)
+    return total - sum(core[4] for core in cores), total
 
 
 def _disk_counters() -> dict[str, tuple[int, int, int, int]]:

@@ -159,6 +159,7 @@ def test_somebody_sees_to_an_alert_and_ends_it(client: TestClient) -> None:
     found = answer.json()
     assert found["status"] == "resolved" and found["resolved_by"] == "local admin"
     assert found["notes"] == "looking" and found["resolved_at"].endswith("Z")
+    assert client.get(f"{ALERTS}/{known}").json() == found
     answer = client.post(f"{ALERTS}/{known}/acknowledge")
     assert answer.status_code == 409
     assert answer.headers["content-type"] == "application/problem+json"
@@ -168,6 +169,7 @@ def test_somebody_sees_to_an_alert_and_ends_it(client: TestClient) -> None:
 @pytest.mark.parametrize("deed", ["acknowledge", "resolve"])
 def test_an_alert_that_is_none_is_a_404(client: TestClient, path: str, deed: str) -> None:
     assert client.post(f"{ALERTS}/{path}/{deed}").status_code == 404
+    assert client.get(f"{ALERTS}/{path}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["0", "-1", "x", str(2**63)])

@@ -30,7 +30,7 @@ def reading() -> MachineReading:
     return replace(
         found,
         host="web-1",
-        processors=replace(found.processors, percent=20.0),
+        processors=replace(found.processors, lately=20.0),
         memory_percent=40.0,
         swap_total=0,
         partitions=[Partition("/data", "/dev/sdb1", "ext4", 100 * GIB, 50 * GIB, 50 * GIB, 50.0)],
@@ -92,7 +92,7 @@ def test_a_disk_that_fills_is_named_with_when_it_will_be_full(reading: MachineRe
 def test_what_uses_the_machine_is_named(reading: MachineReading) -> None:
     strained = replace(
         reading,
-        processors=replace(reading.processors, percent=97.0),
+        processors=replace(reading.processors, lately=97.0),
         memory_percent=80.0,
         swap_total=GIB,
         swap_percent=95.0,

@@ -83,6 +83,29 @@ def test_rates_are_those_since_the_reading_before(monkeypatch: pytest.MonkeyPatc
     assert reader.read().sent_per_second == 0, "a counter that was set back is no rate"
 
 
+def test_a_moment_of_work_is_no_lack_of_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, spent = [0.0], [0.0, 0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(machine, "_core_times", lambda: [(sum(spent), spent[0], 0.0, 0.0, spent[1])])
+    reader = MachineReader()
+
+    def after(seconds: float, busy: float) -> machine.Processors:
+        clock[0] += seconds
+        spent[0] += seconds * busy
+        spent[1] += seconds * (1 - busy)
+        return reader.read().processors
+
+    for _ in range(20):
+        idle = after(5, 0.1)
+    assert idle.lately == pytest.approx(10)
+    moment = after(5, 1.0)
+    assert moment.percent == 100 and moment.lately == pytest.approx(10 + 90 * 5 / 60, abs=1)
+    for _ in range(12):
+        busy = after(5, 1.0)
+    assert busy.lately == pytest.approx(100)
+    assert len(reader._busy) < 20
+
+
 def test_a_machine_that_does_not_answer_is_shown_as_it_was(stack: Stack, client: TestClient) -> None:
     before = client.get(PATH).json()
     stuck = threading.Event()
