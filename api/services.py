@@ -13,23 +13,25 @@ from api.exports.repeated import LEASE, Repeated
 from api.exports.tables import ExportReader
 from api.health.checks import (
     Check,
-    Finding,
     HealthChecker,
-    Kind,
-    ServiceState,
     http_check,
-    judge_orchestrator,
     ready_check,
     redis_check,
     status_check,
 )
+from api.health.findings import Finding, Kind, ServiceState
 from api.health.host import HostReader
+from api.health.judging import judge_orchestrator
+from api.health.outlook import Outlook
+from api.health.probe import SiteProbes
 from api.health.visible import visible_to
 from api.live.connections import Connections
 from api.live.feed import LiveFeed
 from api.live.stream import Streams
 from api.patience import Patience
+from api.resources.machine import MachineReader
 from api.telemetry import Telemetry
+from records.alerts import AlertRecords
 from records.credentials import SqlCredentials
 from records.exports import ExportSchedules, RecordExports
 from records.leases import hold_lease
@@ -38,7 +40,7 @@ from records.queries import RecordQueries
 from scrapewatch.gate import Gate
 from scrapewatch.live import Hub
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore
-from scrapewatch.settings import Settings
+from scrapewatch.settings import Settings, probes_of
 from scrapewatch.time import now_ns, to_ns
 from scrapewatch.tokens import Tokens
 
@@ -76,7 +78,12 @@ class ApiServices:
     credentials: SqlCredentials | None = None
 
     patience: dict[str, Patience] = field(init=False)
+    started_at: int = field(init=False)
+    alerts: AlertRecords = field(init=False)
     host: HostReader = field(init=False)
+    machine: MachineReader = field(init=False)
+    outlook: Outlook = field(init=False)
+    probes: SiteProbes = field(init=False)
     feed: LiveFeed = field(init=False)
     checker: HealthChecker = field(init=False)
     connections: Connections = field(init=False)
@@ -93,7 +100,13 @@ class ApiServices:
             "series": Patience("the store of points"),
             "checks": Patience("it", threads=4),
             "exports": Patience("what is exported", seconds=STEP_SECONDS, threads=4),
+            "machine": Patience("the machine", seconds=2.0, threads=2),
         }
+        self.started_at = now_ns()
+        self.alerts = AlertRecords(self.records.engine)
+        self.machine = MachineReader()
+        self.outlook = Outlook(self.series, self.patience["series"])
+        self.probes = SiteProbes(probes_of(self.settings.site_probes), self.settings.site_probe_interval)
         self.host = HostReader(self.settings.data_dir)
         engine = self.records.engine
         self.market = MarketQueries(engine)
@@ -121,6 +134,7 @@ class ApiServices:
             self._checks(),
             self.feed.activity(DEFAULT_TENANT),
             self.report,
+            self.probes,
         )
         self.feed.checker = self.checker
         self.telemetry = Telemetry(self.connections, self.checker, self.extra_metrics)

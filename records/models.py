@@ -329,6 +329,7 @@ class Alert(Base):
     __table_args__ = (
         UniqueConstraint("tenant", "fingerprint", "started_at"),
         Index(None, "tenant", "status", "started_at", "id"),
+        Index(None, "tenant", "severity", "started_at", "id"),
         Index(None, "tenant", "started_at", "id"),
     )
 
@@ -350,6 +351,23 @@ class Alert(Base):
     resolved_at: Mapped[datetime | None]
     resolved_by: Mapped[Short | None]
     notes: Mapped[str | None]
+    told: Mapped[Fingerprint | None]
+
+
+class Silence(Base):
+    """A time in which nobody is to be told of alerts that match."""
+
+    __tablename__ = "silences"
+    __table_args__ = (Index(None, "tenant", "created_at", "id"), Index(None, "tenant", "ends_at"))
+
+    id: Mapped[Id]
+    tenant: Mapped[TenantName]
+    matchers: Mapped[Names]
+    comment: Mapped[str]
+    created_by: Mapped[Short]
+    created_at: Mapped[datetime]
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
 
 
 class ApiKey(Base):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scrapewatch import histogram
+from scrapewatch.measurements import Tier
 from scrapewatch.ports import SeriesStore, Table, TimeRange
 from scrapewatch.problems import InvalidInput
 from scrapewatch.questions import QUESTIONS, tier_for
@@ -19,17 +20,27 @@ from scrapewatch.time import MINUTE, now_ns
 
 
 def ask(
-    store: SeriesStore, question: str, parameters: Mapping[str, str], time_range: TimeRange, *, tenant: str
+    store: SeriesStore,
+    question: str,
+    parameters: Mapping[str, str],
+    time_range: TimeRange,
+    *,
+    tenant: str,
+    tier: Tier | None = None,
 ) -> Table:
-    """The rows of ``question`` from the tier that fits ``time_range``.
+    """The rows of ``question`` from the tier that fits ``time_range``, or from ``tier`` for who knows better, such as for one total.
 
     Raises:
-        InvalidInput: no such question, a required parameter is missing, or one is not known.
+        InvalidInput: no such question, a required parameter is missing, one is not known, or it does not read that tier.
         StoreUnavailable: the store does not answer.
 
     """
     bound = bind(question, parameters)
-    tier = tier_for(QUESTIONS[question], time_range, now_ns())
+    known = QUESTIONS[question]
+    if tier is None:
+        tier = tier_for(known, time_range, now_ns())
+    elif tier not in known.tiers:
+        raise InvalidInput(f"{question} does not read {tier}", "tier")
     return store.ask(question, bound, time_range, tier=tier, tenant=tenant)
 
 
@@ -56,6 +67,23 @@ def bind(question: str, parameters: Mapping[str, str]) -> dict[str, str]:
                 f"{question} has no parameter of that name; it has: {', '.join(bound)}", "parameters"
             )
     return bound
+
+
+def change_percent(now: float | None, before: float | None) -> float | None:
+    """By how much ``now`` is more than ``before``, in percent of that; None where either is not known, or ``before`` is 0."""
+    if now is None or not before:
+        return None
+    return 100.0 * (now - before) / before
+
+
+def share(part: int | float, whole: int | float) -> float | None:
+    """``part`` of ``whole``, 0–1, where parts are counted by others and may be too many; None of nothing."""
+    return min(part / whole, 1.0) if whole else None
+
+
+def mean(total: float, count: int) -> float | None:
+    """The mean of ``count`` values that add up to ``total``; None of none."""
+    return total / count if count else None
 
 
 def per_minute(count: int | float, every: int) -> float:
@@ -209,13 +237,6 @@ _READERS: Final[Mapping[str, Callable[[Figures, Mapping[str, Any]], None]]] = {
     "site_totals": _read_totals,
     "error_totals": _read_errors,
 }
-
-
-def change_percent(now: float | None, before: float | None) -> float | None:
-    """By how many percent ``now`` is above ``before``; None where either is not known, or ``before`` is 0."""
-    if now is None or before is None or before == 0:
-        return None
-    return (now - before) / before * 100
 
 
 def percentile(counts: Mapping[float, int], q: float) -> float | None:

@@ -66,6 +66,19 @@ def _timed(name: str, what: str) -> tuple[Column, Column, Column]:
     )
 
 
+_PERFORMANCE = (
+    _n("scraped", "postings found"),
+    _n("pages", "pages processed"),
+    _n("ok", "of these, good"),
+    _n("blocked", "of these, block pages"),
+    _n("errors", "errors reported"),
+    _n("duration_count", "pages whose time is known"),
+    _f("duration_sum", "s", "their times, added up"),
+    _n("items", "items whose quality was looked at"),
+    _n("valid", "of these, valid"),
+    _n("duplicates", "of these, duplicates"),
+)
+
 _ALL = (
     Question(
         "throughput",
@@ -119,6 +132,70 @@ _ALL = (
             *(_n(name, f"pages in bucket {k} of the histogram") for k, name in enumerate(histogram.FIELDS)),
         ),
         ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "performance",
+        "How fast, how well and how cleanly was scraped, all sites together: few rows for long series.",
+        (),
+        (_TIME, *_PERFORMANCE),
+        ("time",),
+        _FLEET,
+    ),
+    Question(
+        "site_performance",
+        "How fast, how well and how cleanly was scraped, by site.",
+        (),
+        (_TIME, _SITE, *_PERFORMANCE),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "data_quality",
+        "Quality of the items of each site.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            _n("items", "items looked at"),
+            _n("valid", "of these, valid"),
+            _n("duplicates", "of these, duplicates"),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "field_coverage",
+        "How many items of each site have which field filled.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            Column("field", "string", "", "name of the item's field"),
+            _n("items", "items looked at"),
+            _f("covered", "1", "of these, with the field filled"),
+        ),
+        ("time", "site", "field"),
+        _FLEET,
+    ),
+    Question(
+        "proxies",
+        "Requests through proxies, by provider and proxy.",
+        (Parameter("provider", "", "only proxies of this provider"),),
+        (
+            _TIME,
+            Column("provider", "string", "", "who provides the proxy"),
+            Column("proxy", "string", "", "id of the proxy; empty where none was given"),
+            _n("requests", "requests"),
+            _n("failures", "of these, failed"),
+            _n("bans", "of these, banned"),
+            _n("bytes", "bytes carried", "By"),
+            _f("cost", "currency", "cost, in the tenant's currency"),
+            _f("latency_sum", "s", "latencies, added up, each weighted by its requests"),
+            _n("latency_count", "requests whose latency is known"),
+            _f("latency_max", "s", "highest latency reported"),
+        ),
+        ("time", "provider", "proxy"),
         _FLEET,
     ),
     Question(
@@ -238,6 +315,21 @@ _ALL = (
         _FLEET,
     ),
     Question(
+        "disks",
+        "Space on the file systems of the machines that scrapewatch runs on.",
+        (Parameter("host", "", "only this machine"),),
+        (
+            _TIME,
+            Column("host", "string", "", "name of the machine"),
+            Column("mount", "string", "", "where the file system is mounted"),
+            _f("used", "By", "space used, mean"),
+            _f("total", "By", "size, maximum"),
+            _f("percent", "percent", "use of what may be had, mean"),
+        ),
+        ("time", "host", "mount"),
+        _FLEET,
+    ),
+    Question(
         "breaker_states",
         "Circuit breakers by site: the last state of each window and the changes in it.",
         (_BY_SITE,),
@@ -271,6 +363,35 @@ _ALL = (
             _f("cpu_percent", "percent", "use of one core by the scraper, mean"),
         ),
         ("time", "site", "type"),
+        (Tier.SESSIONS,),
+    ),
+    Question(
+        "session_pace",
+        "What each session did lately: for the pace of those that run.",
+        (),
+        (
+            _TIME,
+            Column("session_id", "string", "", "the session"),
+            _n("scraped", "postings found"),
+            _n("pages", "pages processed"),
+            _n("ok", "of these, good"),
+            _n("errors", "errors reported"),
+        ),
+        ("time", "session_id"),
+        (Tier.SESSIONS,),
+    ),
+    Question(
+        "session_progress",
+        "How far each session was at each site: the most of each window.",
+        (),
+        (
+            _TIME,
+            Column("session_id", "string", "", "the session"),
+            Column("site", "string", "", "the site; empty for the session as a whole"),
+            _n("done", "steps done"),
+            _n("total", "steps in all, as known then"),
+        ),
+        ("time", "session_id", "site"),
         (Tier.SESSIONS,),
     ),
     Question(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +57,26 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Origins = Annotated[Names, AfterValidator(_origins)]
+
+
+def probes_of(given: Iterable[str]) -> dict[str, str]:
+    """The URL to probe of each site, of texts ``site=URL``.
+
+    Raises:
+        ValueError: one is not of that form.
+    """
+    found = {}
+    for text in given:
+        site, equals, url = text.partition("=")
+        if not (site.strip() and equals and url.strip().startswith(("http://", "https://"))):
+            raise ValueError("each is site=URL, such as indeed=https://www.indeed.com/")
+        found[site.strip()] = url.strip()
+    return found
+
+
+def _probes(given: tuple[str, ...]) -> tuple[str, ...]:
+    probes_of(given)
+    return given
 
 
 class Settings(BaseModel):
@@ -203,6 +223,14 @@ class Settings(BaseModel):
     )
     check_interval: float = Field(
         15.0, ge=0.5, le=3600, description="Seconds between checks of the services."
+    )
+    site_probes: Annotated[Names, AfterValidator(_probes)] = Field(
+        (),
+        description="Sites to probe while no scraper visits them, by commas as site=URL: the head of that page is asked for, as "
+        "robots.txt allows. None by default: sites are judged by the scrapers' traffic.",
+    )
+    site_probe_interval: float = Field(
+        900.0, ge=60, le=86_400, description="Seconds between probes of a site, about."
     )
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest body of a request, uncompressed.")
     max_events: int = Field(10_000, ge=1, description="Most events in a request.")

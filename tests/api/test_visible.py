@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.health.checks import Finding, Kind, ServiceState, Status
+from api.health.findings import Finding, Kind, ServiceState, Status
 from api.health.visible import visible_to
 from api.live.activity import Activity
 from scrapewatch.time import now_ns
@@ -25,6 +25,6 @@ def test_sites_and_scrapers_are_each_tenants_own_and_the_stores_everybodys() -> 
     theirs.see([{**page, "tenant": "acme"}] * 5, at)
     assert visible_to("default", states, Activity(), at) == states
     seen = visible_to("acme", states, theirs, at)
-    assert set(seen) == {"sql", "collector", "site:theirs"}
+    assert set(seen) == {"sql", "collector", "proxies", "site:theirs"}
     assert seen["site:theirs"].finding.status is Status.DOWN
     assert seen["site:theirs"].uptime_30d is None

@@ -76,6 +76,19 @@ def _sums(*names: str) -> dict[str, tuple[Aggregate, str]]:
     return {name: (total, name) for name in names}
 
 
+def _performance(key: tuple[str, ...]) -> tuple[Part, ...]:
+    return (
+        Part("jobs", key, _sums("scraped")),
+        Part(
+            "pages",
+            key,
+            {"pages": (total, "count"), **_sums("ok", "blocked", "duration_count", "duration_sum")},
+        ),
+        Part("errors", key, {"errors": (total, "count")}),
+        Part("data_quality", key, _sums("items", "valid", "duplicates")),
+    )
+
+
 def parts(question: str, tier: Tier) -> tuple[Part, ...]:
     """The parts of ``question`` in ``tier``; the rollups keep the maxima of gauges under ``<name>_max``."""
     raw = tier in (Tier.FLEET, Tier.SESSIONS)
@@ -100,6 +113,27 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
                     **_sums("duration_count", "duration_sum", *histogram.FIELDS),
                     "duration_max": (highest, "duration_max"),
                 },
+            ),
+        ),
+        "performance": _performance(()),
+        "site_performance": _performance(("site",)),
+        "data_quality": (Part("data_quality", ("site",), _sums("items", "valid", "duplicates")),),
+        "field_coverage": (Part("field_coverage", ("site", "field"), _sums("items", "covered")),),
+        "proxies": (
+            Part(
+                "proxies",
+                ("provider", "proxy"),
+                {
+                    **_sums("requests", "failures", "bans", "bytes", "cost", "latency_sum", "latency_count"),
+                    "latency_max": (highest, "latency_max"),
+                },
+            ),
+        ),
+        "disks": (
+            Part(
+                "host_disks",
+                ("host", "mount"),
+                {"used": (mean, "used"), "total": top("total"), "percent": (mean, "percent")},
             ),
         ),
         "page_times": (Part("pages", ("site",), _sums("duration_count", "duration_sum")),),
@@ -157,6 +191,16 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
             ),
             Part(
                 "resources", (), {"memory_mb": (highest, "memory_mb"), "cpu_percent": (mean, "cpu_percent")}
+            ),
+        ),
+        "session_pace": (
+            Part("jobs", ("session_id",), _sums("scraped")),
+            Part("pages", ("session_id",), {"pages": (total, "count"), **_sums("ok")}),
+            Part("errors", ("session_id",), {"errors": (total, "count")}),
+        ),
+        "session_progress": (
+            Part(
+                "progress", ("session_id", "site"), {"done": (highest, "done"), "total": (highest, "total")}
             ),
         ),
         "processes": (
