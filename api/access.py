@@ -1,18 +1,21 @@
-"""Who asks."""
+"""Who asks, as the gate in front of every route found out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from scrapewatch.ports import DEFAULT_TENANT
+from scrapewatch.access import LOCAL
+from scrapewatch.gate import identity_of, tenant_of, who_asks
+
+__all__ = ["actor_of", "identity_of", "tenant_of", "who_asks"]
 
 
-def tenant_of(scope: Mapping[str, Any]) -> str:
-    """The tenant whose data a request or WebSocket may see: it comes from the credential, never from what is asked.
+def actor_of(scope: Mapping[str, Any]) -> str:
+    """Who does what is asked, for the records of people's deeds: the name of their credential.
 
-    ``scope`` is its ASGI scope, or what is a mapping of it: Starlette's requests and WebSockets are.
-
-    On loopback a request without a credential is the local administrator, whose tenant is ``default``.
+    Raises:
+        Unauthenticated: nobody was let in.
     """
-    return DEFAULT_TENANT
+    identity = identity_of(scope)
+    return "local admin" if identity is LOCAL else identity.name

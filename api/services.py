@@ -8,28 +8,41 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from api.exports.making import STEP_SECONDS, ExportMaker
+from api.exports.repeated import LEASE, Repeated
+from api.exports.tables import ExportReader
 from api.health.checks import (
     Check,
-    Finding,
     HealthChecker,
-    Kind,
     http_check,
-    judge_orchestrator,
     ready_check,
     redis_check,
     status_check,
 )
+from api.health.findings import Finding, Kind, ServiceState
 from api.health.host import HostReader
+from api.health.judging import judge_orchestrator
+from api.health.outlook import Outlook
+from api.health.probe import SiteProbes
+from api.health.visible import visible_to
 from api.live.connections import Connections
 from api.live.feed import LiveFeed
 from api.live.stream import Streams
 from api.patience import Patience
+from api.resources.machine import MachineReader
 from api.telemetry import Telemetry
+from records.alerts import AlertRecords
+from records.credentials import SqlCredentials
+from records.exports import ExportSchedules, RecordExports
+from records.leases import hold_lease
+from records.market import MarketQueries
 from records.queries import RecordQueries
+from scrapewatch.gate import Gate
 from scrapewatch.live import Hub
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore
-from scrapewatch.settings import Settings
+from scrapewatch.settings import Settings, probes_of
 from scrapewatch.time import now_ns, to_ns
+from scrapewatch.tokens import Tokens
 
 Report = Callable[[Sequence[dict[str, Any]]], Awaitable[None]]
 CollectorStatus = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -48,6 +61,9 @@ class ApiServices:
         collector_status: what the collector says of itself: ``problems`` is a list of sentences, empty when it is well; None where
             it runs in another process.
         extra_metrics: Prometheus metrics of others in this process, such as the collector, for ``/metrics``.
+        gate: who may pass; what is changed about credentials here is known to it at once.
+        tokens: makes tokens for who shows a key; without it there are no routes of credentials.
+        credentials: keys and tenants, for who makes and takes them back.
     """
 
     settings: Settings
@@ -57,13 +73,25 @@ class ApiServices:
     report: Report
     collector_status: CollectorStatus | None = None
     extra_metrics: Callable[[], Iterable[Metric]] | None = None
+    gate: Gate | None = None
+    tokens: Tokens | None = None
+    credentials: SqlCredentials | None = None
 
     patience: dict[str, Patience] = field(init=False)
+    started_at: int = field(init=False)
+    alerts: AlertRecords = field(init=False)
     host: HostReader = field(init=False)
+    machine: MachineReader = field(init=False)
+    outlook: Outlook = field(init=False)
+    probes: SiteProbes = field(init=False)
     feed: LiveFeed = field(init=False)
     checker: HealthChecker = field(init=False)
     connections: Connections = field(init=False)
     streams: Streams = field(init=False)
+    market: MarketQueries = field(init=False)
+    exports: ExportMaker = field(init=False)
+    schedules: ExportSchedules = field(init=False)
+    repeated: Repeated = field(init=False)
     telemetry: Telemetry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,8 +99,29 @@ class ApiServices:
             "records": Patience("the database"),
             "series": Patience("the store of points"),
             "checks": Patience("it", threads=4),
+            "exports": Patience("what is exported", seconds=STEP_SECONDS, threads=4),
+            "machine": Patience("the machine", seconds=2.0, threads=2),
         }
+        self.started_at = now_ns()
+        self.alerts = AlertRecords(self.records.engine)
+        self.machine = MachineReader()
+        self.outlook = Outlook(self.series, self.patience["series"])
+        self.probes = SiteProbes(probes_of(self.settings.site_probes), self.settings.site_probe_interval)
         self.host = HostReader(self.settings.data_dir)
+        engine = self.records.engine
+        self.market = MarketQueries(engine)
+        self.exports = ExportMaker(
+            ExportReader(self.series, RecordExports(engine)),
+            self.settings.data_dir,
+            self.patience["exports"],
+        )
+        self.schedules = ExportSchedules(engine)
+        self.repeated = Repeated(
+            self.schedules,
+            self.exports,
+            self.patience["records"],
+            lambda holder, seconds: hold_lease(engine, LEASE, holder, seconds),
+        )
         self.connections = Connections(self.settings.websocket_max_connections)
         self.streams = Streams(self.hub, self.connections)
         self.feed = LiveFeed(
@@ -85,6 +134,7 @@ class ApiServices:
             self._checks(),
             self.feed.activity(DEFAULT_TENANT),
             self.report,
+            self.probes,
         )
         self.feed.checker = self.checker
         self.telemetry = Telemetry(self.connections, self.checker, self.extra_metrics)
@@ -115,6 +165,10 @@ class ApiServices:
             recorded = await records.call(self.records.last_event_at, DEFAULT_TENANT)
             heard = None if recorded is None else to_ns(recorded)
         return judge_orchestrator(heard, counts.active, self.settings.stall_after, now_ns())
+
+    def states(self, tenant: str) -> dict[str, ServiceState]:
+        """The services as last checked, as ``tenant`` may see them."""
+        return visible_to(tenant, self.checker.states, self.feed.activity(tenant), now_ns())
 
     def database_connections(self) -> int | None:
         """Connections to the database in use; None where its pool does not count them."""

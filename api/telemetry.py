@@ -13,7 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from api.health.checks import HealthChecker, Status
+from api.health.checks import HealthChecker
+from api.health.findings import Status
 from api.live.connections import Connections
 from scrapewatch import __version__
 

@@ -17,9 +17,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 from pydantic import BaseModel, Field, TypeAdapter
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from collector import quality
 from collector.body import BodyTooLarge, UnsupportedBody, encoding_of, has_lines, most_unpacked, unpack
 from collector.decode import IN_ONE_GO
 from collector.fairness import Admission
@@ -28,7 +29,10 @@ from collector.metrics import metric_families
 from collector.service import Collector
 from collector.service import Receipt as Accepted
 from scrapewatch import events
+from scrapewatch.access import READ, rule_of
+from scrapewatch.gate import Gate, Gated, who_asks
 from scrapewatch.http import (
+    AtOnce,
     Respond,
     Shortcut,
     failure,
@@ -42,6 +46,7 @@ from scrapewatch.problems import Busy, InvalidInput, ScrapewatchError, TooMuch
 from scrapewatch.settings import Settings
 
 PATH: Final = "/monitoring/metrics"
+QUALITY_PATH: Final = "/data-quality-metrics"
 
 EXAMPLE: Final = {
     "session_id": "s1",
@@ -109,17 +114,31 @@ class Ingest:
 
     The collector's :class:`~collector.observed.Observed` counts the requests, and those turned away by reason: the last part of their
     problem's type, ``tenant-rate`` and ``tenant-share`` for a 429, and ``gone`` for clients that left before their body was there.
+    ``as_events`` makes events of a body that is something else (given with whether it has lines); ``admission`` is that of another, with
+    which it shares what a tenant may.
     """
 
     def __init__(
-        self, collector: Collector, settings: Settings, tenant_of: Callable[[Mapping[str, Any]], str]
+        self,
+        collector: Collector,
+        settings: Settings,
+        tenant_of: Callable[[Mapping[str, Any]], str],
+        *,
+        as_events: Callable[[bytes, bool], bytes] | None = None,
+        admission: Admission | None = None,
     ) -> None:
+        self._as_events = as_events
         self._collector = collector
         self._most = settings.max_body_bytes
         self._most_at_once = min(settings.max_body_bytes, IN_ONE_GO)
         self._tenant_of = tenant_of
         self._observed = collector.observed
-        self._admission = Admission(settings, collector.observed.refused)
+        self._admission = admission or Admission(settings, collector.observed.refused)
+
+    @property
+    def admission(self) -> Admission:
+        """What admits bodies."""
+        return self._admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
@@ -240,6 +259,12 @@ class Ingest:
                 if len(body) < room:
                     admission.leave(tenant, room - len(body))
                     room = len(body)
+            if self._as_events is not None:
+                if len(body) > IN_ONE_GO:
+                    body = await asyncio.to_thread(self._as_events, body, lines)
+                else:
+                    body = self._as_events(body, lines)
+                lines = False
             receipt = await self._collector.accept(tenant, body, lines=lines, key=key, backfill=backfill)
         except InvalidInput:
             admission.charge(tenant, 1)  # it took our time, too
@@ -248,6 +273,11 @@ class Ingest:
             admission.leave(tenant, room)
         admission.charge(tenant, receipt.accepted + receipt.duplicates + len(receipt.rejected))
         return receipt
+
+    def refused_before(self, reason: str) -> None:
+        """Count a request that did not come as far as here."""
+        self._observed.requests += 1
+        self._observed.refused[reason] += 1
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"a body may have {self._most:,} bytes; send fewer events at once")
@@ -272,11 +302,15 @@ class Ingest:
             answer["wishes"] = [
                 {"session_id": session_id, "wish": wish} for session_id, wish in receipt.wishes.items()
             ]
+        if self._as_events is not None:
+            for rejection in answer["rejected"]:
+                rejection["field"] = rejection["field"].removeprefix("value.")
         if receipt.accepted == receipt.duplicates == 0:
             self._observed.refused["no-event"] += 1
+            rejected = answer["rejected"]
             detail = (
-                f"{receipt.rejected[0].field} {receipt.rejected[0].reason}".strip()
-                if receipt.rejected
+                f"{rejected[0]['field']} {rejected[0]['reason']}".strip()
+                if rejected
                 else "the body has no event"
             )
             return problem(422, "No event was accepted", detail, kind="no-event", **answer)
@@ -316,9 +350,12 @@ def mount(
     settings: Settings,
     tenant_of: Callable[[Mapping[str, Any]], str],
     *,
+    gate: Gate | None = None,
     prefix: str = "/api/v1",
 ) -> ASGIApp:
     """Let ``app`` take events under ``prefix`` and without it; ``tenant_of`` tells from the ASGI scope whose events they are.
+
+    On the short way, too, they pass ``gate``.
 
     What is to be served is what this returns: ``app`` with a short way for them in front.
 
@@ -326,12 +363,52 @@ def mount(
         ConfigurationError: the limits of the settings contradict each other.
     """
     ingest = Ingest(collector, settings, tenant_of)
-    paths = (prefix + PATH, PATH)
+    of_quality = Ingest(
+        collector, settings, tenant_of, as_events=quality.as_events, admission=ingest.admission
+    )
+    router = APIRouter(tags=["ingest"])
+    _describe(
+        router,
+        ingest,
+        (prefix, PATH),
+        name="ingest",
+        summary="Report events",
+        description="One event or a list, or one a line as NDJSON; also as gzip, deflate or zstd. Answered once they are durable: "
+        "from then on each counts exactly once.",
+        body=_request_body(),
+    )
+    _describe(
+        router,
+        of_quality,
+        (prefix, QUALITY_PATH),
+        name="data quality",
+        summary="Report the quality of items",
+        description="The value of a `data_quality` event alone, or a list of them, with `session_id`, `timestamp` and `event_id` "
+        "beside its fields where there are any. Answered once it is durable, as events are.",
+        body=quality.request_body(),
+    )
+    app.include_router(router)
+    answer: AtOnce = ingest
+    rule = rule_of("POST", PATH)
+    if gate is not None and rule is not None:
+        answer = Gated(ingest, gate, rule, ingest.refused_before)
+    return Shortcut(app, settings, "POST", (prefix + PATH, PATH), answer)
+
+
+def _describe(
+    router: APIRouter,
+    ingest: Ingest,
+    path: tuple[str, str],
+    *,
+    name: str,
+    summary: str,
+    description: str,
+    body: dict[str, Any],
+) -> None:
+    """Let ``ingest`` answer at ``path`` (prefix and rest), and at the rest alone, which the OpenAPI document leaves out."""
 
     async def described(
-        backfill: Annotated[
-            bool, Query(description="the events are history: they may be older than 7 days")
-        ] = False,
+        backfill: Annotated[bool, Query(description="it is history: it may be older than 7 days")] = False,
         idempotency_key: Annotated[
             str | None,
             Header(min_length=1, max_length=200, description="the same key with the same body counts once"),
@@ -347,24 +424,20 @@ def mount(
         },
         **problem_responses(400, 408, 409, 413, 415, 422, 429, 503),
     }
-    router = APIRouter(tags=["ingest"])
-    for path in paths:
-        shown = path != PATH
+    prefix, rest = path
+    for shown, where in ((True, prefix + rest), (False, rest)):
         router.add_api_route(
-            path,
+            where,
             described,
             methods=["POST"],
             status_code=202,
-            name="ingest",
-            summary="Report events",
-            description="One event or a list, or one a line as NDJSON; also as gzip, deflate or zstd. Answered once they are durable: "
-            "from then on each counts exactly once.",
+            name=name,
+            summary=summary,
+            description=description,
             responses=responses,
             include_in_schema=shown,
-            openapi_extra={"requestBody": _request_body()} if shown else None,
+            openapi_extra={"requestBody": body} if shown else None,
         )
-    app.include_router(router)
-    return Shortcut(app, settings, "POST", paths, ingest)
 
 
 class _Passed(Response):
@@ -393,9 +466,14 @@ def build_probe_router(collector: Collector) -> APIRouter:
         summary="Whether events are accepted and reach the stores",
         responses=problem_responses(503),
     )
-    async def ready() -> Response:
+    async def ready(request: Request) -> Response:
         status, problems = await asyncio.to_thread(collector.status)
         if problems:
+            asking = await who_asks(request)
+            if asking is None or not asking.may(READ):
+                return problem(
+                    503, "Not ready", "the log says why, and so does this to who may read", kind="not-ready"
+                )
             detail = "; ".join(problems)
             return problem(503, "Not ready", detail, kind="not-ready", spooled=status.spooled)
         return Response(b'{"status":"ready"}', media_type="application/json")

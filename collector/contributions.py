@@ -635,7 +635,8 @@ class Share:
         )
 
     def _data_quality(self, event: Event, time: int) -> None:
-        self._own(event, time)
+        if event.session_id is not None:
+            self._own(event, time)
         value = event.value
         self._point(
             event,

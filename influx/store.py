@@ -64,9 +64,10 @@ class _Tally:
 class InfluxStore:
     """Points in InfluxDB 2 at ``url``: a bucket for each tenant and tier (:func:`influx.buckets.bucket_name`).
 
-    ``tokens`` is one token for every tenant, or tenant → token; each needs to read and write its tenant's buckets, or only to read
-    them where nothing is written (``writes=False``). A flush is written by up to ``connections`` requests at once. Time-outs are in
-    seconds. May be used from any thread. Nothing connects before the first call.
+    ``tokens`` is one token for every tenant, tenant → token, or what says the token of a tenant each time (None: it has none); each
+    needs to read and write its tenant's buckets, or only to read them where nothing is written (``writes=False``). A flush is written
+    by up to ``connections`` requests at once. Time-outs are in seconds. May be used from any thread.
+    Nothing connects before the first call.
 
     Raises:
         ConfigurationError: ``url`` or a token cannot be used.
@@ -77,7 +78,7 @@ class InfluxStore:
         self,
         url: str,
         org: str,
-        tokens: str | Mapping[str, str],
+        tokens: str | Mapping[str, str] | Callable[[str], str | None],
         *,
         writes: bool = True,
         connections: int = 2,
@@ -89,8 +90,11 @@ class InfluxStore:
         self._closed = False
         self._server = Server(url, org, connect_timeout=connect_timeout, read_timeout=read_timeout)
         self._token_of_all = usable_token(tokens) if isinstance(tokens, str) else None
+        self._say_token = tokens if callable(tokens) else None
         self._tokens = (
-            {} if isinstance(tokens, str) else {name: usable_token(token) for name, token in tokens.items()}
+            {name: usable_token(token) for name, token in tokens.items()}
+            if isinstance(tokens, Mapping)
+            else {}
         )
 
     def write(self, flush: Flush) -> WriteResult:
@@ -304,6 +308,8 @@ class InfluxStore:
 
     def _token(self, tenant: str) -> str:
         token = self._token_of_all or self._tokens.get(tenant)
+        if self._say_token is not None:
+            token = self._say_token(tenant)
         if token is None:
             raise StoreUnavailable(
                 f'there is no InfluxDB token for tenant "{tenant}": {BOOTSTRAP} for that tenant'

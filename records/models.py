@@ -76,6 +76,7 @@ Nanoseconds = Annotated[int, mapped_column(BigInteger)]
 Names = Annotated[list[Any], mapped_column(Json, server_default=text("'[]'"))]
 Facts = Annotated[dict[str, Any], mapped_column(Json, server_default=text("'{}'"))]
 
+FingerprintKey = Annotated[str, mapped_column(String(64), primary_key=True)]
 TenantKey = Annotated[str, mapped_column(String(64), primary_key=True)]
 SourceKey = Annotated[str, mapped_column(String(500), primary_key=True)]
 NameKey = Annotated[str, mapped_column(String(200), primary_key=True)]
@@ -265,6 +266,9 @@ class JobPosting(Base):
         Index(None, "tenant", "last_seen"),
         Index(None, "tenant", "site_name", "last_seen"),
         Index(None, "tenant", "session_id"),
+        Index(None, "tenant", "first_seen", "id"),
+        Index(None, "tenant", "search_key", "first_seen", "place"),
+        Index(None, "tenant", "place", "first_seen"),
     )
 
     id: Mapped[Id]
@@ -291,7 +295,31 @@ class JobPosting(Base):
     first_seen: Mapped[datetime | None]
     last_seen: Mapped[datetime | None]
 
+    # Derived. A salary is one a year of full-time work, in its own currency (records.salaries).
+    search_key: Mapped[Short | None]
+    place: Mapped[Label | None]
+    yearly_min: Mapped[float | None]
+    yearly_max: Mapped[float | None]
+    yearly_currency: Mapped[Word | None]
+
     latest_at: Mapped[Facts]
+
+
+class MarketDay(Base):
+    """How many of the postings that first came on a day (UTC, days since 1970-01-01) have ``value`` as their ``kind``.
+
+    Written in the transaction that writes the postings, so that a month of them is counted without reading it. Kinds and what stands in
+    ``value`` for each: :mod:`records.market`.
+    """
+
+    __tablename__ = "market_days"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    tenant: Mapped[TenantKey]
+    kind: Mapped[TierKey]
+    day: Mapped[NumberKey]
+    value: Mapped[NameKey]
+    n: Mapped[Count]
 
 
 class Alert(Base):
@@ -301,6 +329,7 @@ class Alert(Base):
     __table_args__ = (
         UniqueConstraint("tenant", "fingerprint", "started_at"),
         Index(None, "tenant", "status", "started_at", "id"),
+        Index(None, "tenant", "severity", "started_at", "id"),
         Index(None, "tenant", "started_at", "id"),
     )
 
@@ -322,13 +351,34 @@ class Alert(Base):
     resolved_at: Mapped[datetime | None]
     resolved_by: Mapped[Short | None]
     notes: Mapped[str | None]
+    told: Mapped[Fingerprint | None]
+
+
+class Silence(Base):
+    """A time in which nobody is to be told of alerts that match."""
+
+    __tablename__ = "silences"
+    __table_args__ = (Index(None, "tenant", "created_at", "id"), Index(None, "tenant", "ends_at"))
+
+    id: Mapped[Id]
+    tenant: Mapped[TenantName]
+    matchers: Mapped[Names]
+    comment: Mapped[str]
+    created_by: Mapped[Short]
+    created_at: Mapped[datetime]
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
 
 
 class ApiKey(Base):
     """A credential: only the hash of its secret is kept."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (UniqueConstraint("key_hash"), UniqueConstraint("tenant", "name"))
+    __table_args__ = (
+        UniqueConstraint("key_hash"),
+        UniqueConstraint("prefix"),
+        UniqueConstraint("tenant", "name"),
+    )
 
     id: Mapped[Id]
     tenant: Mapped[TenantName]
@@ -340,6 +390,17 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+
+class TokenKey(Base):
+    """The public half of what a process signs its tokens with; the private one never leaves that process."""
+
+    __tablename__ = "token_keys"
+
+    id: Mapped[FingerprintKey]
+    public_key: Mapped[Label]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
 
 class Tenant(Base):
@@ -367,12 +428,14 @@ class ExportSchedule(Base):
     cadence: Mapped[Short]
     timeframe: Mapped[Word]
     metrics: Mapped[Names]
+    keep: Mapped[Count]
     destination: Mapped[str | None]
     enabled: Mapped[Flag]
     created_at: Mapped[datetime]
     last_run_at: Mapped[datetime | None]
     next_run_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
+    last_file: Mapped[str | None]
 
 
 class Collector(Base):

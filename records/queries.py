@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     Engine,
@@ -24,7 +21,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    tuple_,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -32,9 +28,10 @@ from records import wishes
 from records.engine import reading
 from records.merge import clean
 from records.models import Base, ErrorGroup, ScrapeSession, SessionWish, SiteExecution
+from records.paging import behind, cursor_at
 from records.settle import OPEN
 from scrapewatch.problems import InvalidInput, NotFound
-from scrapewatch.time import DAY, now_ns, to_datetime, to_ns, window_start
+from scrapewatch.time import DAY, now_ns, to_datetime, window_start
 from scrapewatch.wishes import Wish
 
 STATUSES = (*OPEN, "completed", "failed", "cancelled")
@@ -178,6 +175,14 @@ class Counts:
         return self.queued + self.running + self.paused
 
 
+@dataclass(frozen=True, slots=True)
+class SessionNumbers:
+    """How many sessions began in some time, by status, and by verdict those that have one."""
+
+    by_status: dict[str, int]
+    by_verdict: dict[str, int]
+
+
 Shape = TypeVar("Shape", Session, Errors)
 
 
@@ -222,13 +227,14 @@ class RecordQueries:
             if value is not None:
                 query = query.where(column == clean(value))
         if cursor is not None:
-            query = query.where(_after(*_read_cursor(cursor)))
+            query = query.where(behind(cursor, columns.begun_at, columns.id))
         with reading(self.engine) as db:
             if site is not None:
                 query = query.where(_visits(db, tenant, site))
             rows = _rows(db, query.order_by(columns.begun_at.desc(), columns.id.desc()).limit(limit + 1))
         items = [_shaped(Session, row) for row in rows[:limit]]
-        return Page(items, _cursor(rows[limit - 1]) if len(rows) > limit else None)
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(items, None if last is None else cursor_at(last["begun_at"], last["id"]))
 
     def session(self, tenant: str, session_id: str) -> SessionDetail:
         """One session with its executions, breakers and errors.
@@ -274,6 +280,39 @@ class RecordQueries:
         with reading(self.engine) as db:
             return [_shaped(Session, row) for row in _rows(db, query)]
 
+    def failed_sessions(self, tenant: str, since: datetime, limit: int = 100) -> list[Session]:
+        """Sessions that failed ``since``, those that ended last first."""
+        columns = _SESSIONS.c
+        query = (
+            select(_SESSIONS)
+            .where(
+                columns.tenant == clean(tenant),
+                columns.status == "failed",
+                # No session ends later than its last event, by which there is an index.
+                columns.last_event_at >= since,
+                columns.completed_at >= since,
+            )
+            .order_by(columns.completed_at.desc(), columns.id.desc())
+            .limit(limit)
+        )
+        with reading(self.engine) as db:
+            return [_shaped(Session, row) for row in _rows(db, query)]
+
+    def jobs_by_site(self, tenant: str, session_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Postings that each of these sessions found at each site, over all attempts."""
+        columns = _EXECUTIONS.c
+        query = select(
+            columns.session_id, columns.site_name, columns.jobs_scraped, columns.jobs_reported
+        ).where(
+            columns.tenant == clean(tenant), columns.session_id.in_([clean(name) for name in session_ids])
+        )
+        found: dict[str, dict[str, int]] = {}
+        with reading(self.engine) as db:
+            for session_id, site, seen, reported in db.execute(query):
+                sites = found.setdefault(session_id, {})
+                sites[site] = sites.get(site, 0) + max(seen, reported or 0)
+        return found
+
     def counts(self, tenant: str) -> Counts:
         """How many sessions are in which state."""
         columns = _SESSIONS.c
@@ -296,6 +335,23 @@ class RecordQueries:
         )
         with reading(self.engine) as db:
             return Counts(*(int(value) for value in db.execute(query).one()))
+
+    def session_numbers(self, tenant: str, start: datetime, stop: datetime) -> SessionNumbers:
+        """The sessions that began from ``start`` to before ``stop``."""
+        columns = _SESSIONS.c
+        query = (
+            select(columns.status, columns.verdict, func.count())
+            .where(columns.tenant == clean(tenant), columns.begun_at >= start, columns.begun_at < stop)
+            .group_by(columns.status, columns.verdict)
+        )
+        by_status: Counter[str] = Counter()
+        by_verdict: Counter[str] = Counter()
+        with reading(self.engine) as db:
+            for status, verdict, number in db.execute(query):
+                by_status[status] += number
+                if verdict is not None:
+                    by_verdict[verdict] += number
+        return SessionNumbers(dict(sorted(by_status.items())), dict(sorted(by_verdict.items())))
 
     def last_event_at(self, tenant: str) -> datetime | None:
         """The time of the latest event of any session; None before the first."""
@@ -384,28 +440,3 @@ def _breakers(executions: Sequence[Mapping[str, Any]]) -> list[Breaker]:
             )
             latest[row["site_name"]] = (at, breaker)
     return [breaker for _, (_, breaker) in sorted(latest.items())]
-
-
-def _after(begun_at: datetime, row_id: int) -> ColumnElement[bool]:
-    columns = _SESSIONS.c
-    place = tuple_(literal(begun_at, columns.begun_at.type), literal(row_id, BigInteger))
-    return tuple_(columns.begun_at, columns.id) < place
-
-
-def _cursor(row: Mapping[str, Any]) -> str:
-    text = json.dumps([to_ns(row["begun_at"]) // 1_000, row["id"]], separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, int]:
-    try:
-        begun_at, row_id = json.loads(
-            base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
-        )
-        if not (type(begun_at) is type(row_id) is int and abs(row_id) < 2**63):
-            raise ValueError("no cursor of ours")
-        return to_datetime(begun_at * 1_000), row_id
-    except (ValueError, TypeError, OverflowError, OSError, RecursionError, binascii.Error) as error:
-        raise InvalidInput(
-            "cursor is none that a list gave out: take next_cursor as it is", "cursor"
-        ) from error

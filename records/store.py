@@ -11,7 +11,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     String,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
-    cast,
     delete,
     func,
     insert,
@@ -34,6 +32,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from records import migrate, wishes
 from records.engine import make_engine, reading, writing
 from records.known import KnownSession, KnownSessions, rows_of
+from records.leases import hold_lease
+from records.market import count_days, counts_of, search_key, settle_posting, stated
 from records.merge import TERMINAL, as_text, blank, clean, key_reader, merge, moment
 from records.models import (
     AppliedSource,
@@ -42,7 +42,6 @@ from records.models import (
     DirtyWindowRow,
     ErrorGroup,
     JobPosting,
-    Lease,
     ScrapeSession,
     SiteExecution,
 )
@@ -70,8 +69,8 @@ _SESSIONS, _EXECUTIONS, _ERRORS, _POSTINGS = (
     Base.metadata.tables[model.__tablename__]
     for model in (ScrapeSession, SiteExecution, ErrorGroup, JobPosting)
 )
-_COLLECTORS, _SOURCES, _WINDOWS, _LEASES = (
-    Base.metadata.tables[model.__tablename__] for model in (Collector, AppliedSource, DirtyWindowRow, Lease)
+_COLLECTORS, _SOURCES, _WINDOWS = (
+    Base.metadata.tables[model.__tablename__] for model in (Collector, AppliedSource, DirtyWindowRow)
 )
 
 _KEYS = {
@@ -90,8 +89,8 @@ class SqlRecords:
 
     The tables must have been brought up to date with :func:`records.migrate.upgrade`; :meth:`ready` says so when they were not.
 
-    Two flushes cannot wait for each other: each takes sources, then sessions, then postings, and each of these in the order of their
-    keys. A session's row is also the lock of its executions and error groups.
+    Two flushes cannot wait for each other: each takes sources, then sessions, postings and the counts of days, and each of these in the
+    order of their keys. A session's row is also the lock of its executions and error groups.
 
     Raises:
         ConfigurationError: ``url`` is none that the records can be kept at.
@@ -157,8 +156,8 @@ class SqlRecords:
                     touched = _Touched()
                     for change in _not_applied(db, changes):
                         touched.add(change)
-                    _apply_to_sessions(db, touched, self._known)
-                    _apply_to_postings(db, touched.rows[_POSTINGS])
+                    searches = _apply_to_sessions(db, touched, self._known)
+                    _apply_to_postings(db, touched.rows[_POSTINGS], searches)
                     return True
             except BaseException:
                 self._known.forget_all()
@@ -239,19 +238,7 @@ class SqlRecords:
         Raises:
             StoreUnavailable: the database does not answer.
         """
-        with writing(self._writer) as db:
-            # One clock for all: the database's, where several machines share it.
-            now: ColumnElement[int] = literal(now_ns(), BigInteger)
-            if db.dialect.name == "postgresql":
-                now = cast(func.extract("epoch", func.clock_timestamp()) * SECOND, BigInteger)
-            until = now + int(seconds * SECOND)
-            put = _insert(db)(_LEASES).values(name=name, holder=holder, expires_at=until)
-            taken = put.on_conflict_do_update(
-                index_elements=[_LEASES.c.name],
-                set_={"holder": put.excluded.holder, "expires_at": put.excluded.expires_at},
-                where=or_(_LEASES.c.holder == holder, _LEASES.c.expires_at <= now),
-            ).returning(_LEASES.c.holder)
-            return db.scalar(taken) is not None
+        return hold_lease(self._writer, name, holder, seconds)
 
     def watch_sessions(self, now: int, *, stall_after: float, abandon_after: float) -> list[str]:
         """Mark running sessions silent for ``stall_after`` seconds as stalled, close those silent for ``abandon_after`` as failed.
@@ -396,7 +383,8 @@ def _source_key(source: str) -> str:
     return text if len(text) <= 400 else f"{text[:400]} {sha256(text.encode()).hexdigest()}"
 
 
-def _apply_to_sessions(db: Connection, touched: _Touched, known: KnownSessions) -> None:
+def _apply_to_sessions(db: Connection, touched: _Touched, known: KnownSessions) -> Mapping[Key, str | None]:
+    """Apply the changes of sessions and of what belongs to them; what each of the sessions searches for."""
     sessions, executions, errors = (_rows(db, table) for table in (_SESSIONS, _EXECUTIONS, _ERRORS))
     made = {"begun_at": moment(now_ns()), "status": "running"}
     claimed = known.claim(db, sessions, executions, touched.rows[_SESSIONS], made)
@@ -433,6 +421,7 @@ def _apply_to_sessions(db: Connection, touched: _Touched, known: KnownSessions) 
         for key in changed | quiet:
             claimed[key].version = version
     known.keep(claimed)
+    return {key: session.row["search_term"] for key, session in claimed.items()}
 
 
 def _merged(table: Table, key: Key, known: Known | None, changes: Iterable[RowChange]) -> Known:
@@ -444,17 +433,29 @@ def _merged(table: Table, key: Key, known: Known | None, changes: Iterable[RowCh
     return known
 
 
-def _apply_to_postings(db: Connection, touched: Mapping[Key, list[RowChange]]) -> None:
+def _apply_to_postings(
+    db: Connection, touched: Mapping[Key, list[RowChange]], searches: Mapping[Key, str | None]
+) -> None:
+    if not touched:
+        return
     postings = _rows(db, _POSTINGS)
     postings.make(db, touched, {})
     found = postings.find(db, touched, lock=True)
     if len(found) < len(touched):
         raise StoreUnavailable("a record was deleted while it was written to", retry_after=0.1)
-    rows = {
-        key: _merged(_POSTINGS, key, Known(before, postings.row(before)), touched[key])
-        for key, before in found.items()
-    }
+    rows: dict[Key, Known] = {}
+    counted = []
+    for key, before in found.items():
+        rows[key] = known = Known(before, postings.row(before))
+        was = known.row.copy()
+        _merged(_POSTINGS, key, known, touched[key])
+        search = search_key(searches.get((key[0], known.row["session_id"])))
+        known.row["search_key"] = search or known.row["search_key"]
+        if stated(known.row) != stated(was):
+            settle_posting(known.row)
+            counted.append((counts_of(was), counts_of(known.row)))
     postings.save(db, rows)
+    count_days(db, counted)
 
 
 def _rows(db: Connection, table: Table) -> Rows:

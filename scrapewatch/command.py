@@ -11,14 +11,16 @@ import contextlib
 import importlib
 import importlib.util
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from scrapewatch import __version__
 from scrapewatch.client import Client, SendError
 
-_ELSEWHERE = "up, collector, api, demo, import, ask and spool need the servers: run them from a checkout of scrapewatch or its image"
+_ELSEWHERE = "up, collector, demo, keys and the other commands need the servers: run them from a checkout of scrapewatch or its image"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +60,7 @@ def send(url: str, text: str, *, backfill: bool) -> int:
     """Send the events in ``text`` and print the receipt; returns an exit status."""
     try:
         events = _events(text)
-        receipt = Client(url).send(events, backfill=backfill)
+        receipt = Client(url, api_key=_api_key()).send(events, backfill=backfill)
     except (ValueError, SendError, ConnectionError) as error:
         print(f"scrapewatch: {error}", file=sys.stderr)
         return 1
@@ -68,6 +70,17 @@ def send(url: str, text: str, *, backfill: bool) -> int:
         )
     )
     return 1 if receipt.rejected else 0
+
+
+def _api_key() -> str | None:
+    """The key of the environment, as the settings of the servers have it: not an option, which every user of a machine can read."""
+    path = os.environ.get("SCRAPEWATCH_API_KEY_FILE")
+    if path:
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"SCRAPEWATCH_API_KEY_FILE cannot be read: {error.strerror}") from error
+    return os.environ.get("SCRAPEWATCH_API_KEY")
 
 
 def _events(text: str) -> list[dict[str, object]]:

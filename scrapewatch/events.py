@@ -410,8 +410,12 @@ class _Event(BaseModel):
     event_id: Id | None = Field(None, description="makes the event idempotent")
 
 
-class _HostEvent(_Event):
-    session_id: Id | None = Field(None, description="not used: it belongs to no session")  # type: ignore[assignment]
+class _FreeEvent(_Event):
+    session_id: Id | None = Field(None, description="the session it belongs to, if any")  # type: ignore[assignment]
+
+
+class _HostEvent(_FreeEvent):
+    session_id: Id | None = Field(None, description="not used: it belongs to no session")
 
 
 class SessionQueued(_Event):
@@ -512,8 +516,8 @@ class ProxyEvent(_Event):
     value: Proxy
 
 
-class DataQualityEvent(_Event):
-    """Quality of items."""
+class DataQualityEvent(_FreeEvent):
+    """Quality of items, of a session or of none: what was looked at may come from many."""
 
     metric: Literal["data_quality"]
     value: DataQuality

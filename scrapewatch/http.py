@@ -30,15 +30,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from scrapewatch.access import rule_of
 from scrapewatch.problems import (
     Busy,
     Conflict,
+    Forbidden,
     InvalidInput,
     NotFound,
+    RateLimited,
     ScrapewatchError,
     SpoolFull,
     StoreUnavailable,
     TooMuch,
+    Unauthenticated,
 )
 from scrapewatch.settings import Settings
 
@@ -46,12 +50,15 @@ MEDIA_TYPE = "application/problem+json"
 
 PROBLEMS: Mapping[type[ScrapewatchError], tuple[int, str, str]] = {
     InvalidInput: (422, "invalid-input", "The input cannot be used"),
+    Unauthenticated: (401, "unauthenticated", "It is not known who asks"),
+    Forbidden: (403, "forbidden", "This credential is not for that"),
     NotFound: (404, "not-found", "There is no such thing"),
     Conflict: (409, "conflict", "This contradicts an earlier request"),
     StoreUnavailable: (503, "store-unavailable", "A store does not answer"),
     SpoolFull: (503, "spool-full", "No room to make events durable"),
     Busy: (503, "busy", "Too much is under way at once"),
     TooMuch: (429, "too-much", "More than a tenant may send"),
+    RateLimited: (429, "rate-limited", "Too many requests"),
 }
 """Domain error → status, last part of the problem's type, title."""
 
@@ -132,6 +139,8 @@ def problem_of(error: ScrapewatchError) -> Response:
         headers = {
             "Retry-After": str(math.ceil(retry_after) if retry_after else random.randint(*RETRY_AFTER))
         }
+    elif status == 401:
+        headers = {"WWW-Authenticate": 'Bearer realm="scrapewatch"'}
     errors = None
     if isinstance(error, InvalidInput) and error.field:
         errors = [{"field": error.field, "reason": str(error)}]
@@ -152,11 +161,14 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI, settings: Settings) -> None:
-    """Give ``app`` the guard, the problem bodies, and an OpenAPI document that describes them."""
+    """Give ``app`` the guard, the problem bodies, and an OpenAPI document that describes them.
+
+    What is added to ``app`` as middleware before this stands behind the guard.
+    """
     app.add_exception_handler(ScrapewatchError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts, cors_origins=settings.cors_origins)
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -200,7 +212,7 @@ class Shortcut:
         self._method = method
         self._paths = frozenset(paths)
         self._at_once = answer.at_once
-        self._answer = Guard(answer, settings.allowed_hosts)
+        self._answer = Guard(answer, settings.allowed_hosts, settings.cors_origins)
 
     def is_for(self, scope: Scope) -> bool:
         """Whether a request may be taken at once, judged by its method and target."""
@@ -265,10 +277,23 @@ def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
     components["Problem"] = problem_schema
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
+    schema["components"]["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key (`scrapewatch keys create`), or a token of `/oauth/token` or of another issuer. Until the first "
+            "key is made, a request from the machine itself needs none.",
+        }
+    }
     invalid = problem_responses(422)[422]
-    for operations in schema.get("paths", {}).values():
-        for operation in operations.values():
+    for path, operations in schema.get("paths", {}).items():
+        for method, operation in operations.items():
             answers = operation.get("responses", {})
+            rule = rule_of(method.upper(), path)
+            if rule is not None and rule.scope is not None:
+                operation["security"] = [{"bearer": [rule.scope]}]
+                for status, description in problem_responses(401, 403, 429).items():
+                    answers.setdefault(str(status), description)
             if MEDIA_TYPE not in answers.get("422", {}).get("content", {MEDIA_TYPE: None}):
                 answers["422"] = invalid
     return schema
@@ -290,6 +315,20 @@ _HEADERS = (
 _NO_STORE = (b"cache-control", b"no-store")
 _FIXED_HEADERS: Final = (*_HEADERS, _NO_STORE)
 
+# For pages of the origins that were named. No cookies: such a page sends a key or token of its own.
+_CORS_HEADERS = (
+    (b"vary", b"Origin"),
+    (
+        b"access-control-expose-headers",
+        b"RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After, X-Request-Id",
+    ),
+)
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Content-Encoding, Idempotency-Key, Last-Event-ID, X-Request-Id",
+    "Access-Control-Max-Age": "600",
+}
+
 _PASSED_MOST = 1_000
 
 
@@ -309,12 +348,15 @@ class Guard:
     """ASGI middleware in front of every request and WebSocket.
 
     The ``Host`` must be one of ``allowed_hosts`` (or any, with ``*`` among them), and so must the host of an ``Origin`` where there is
-    one (with ``*``: the same as ``Host``).
+    one (with ``*``: the same as ``Host``), or the ``Origin`` as a whole one of ``cors_origins``: pages of those are told that they may
+    read what is answered. Where the ``Origin`` is one of those or has another port than ``Host``, ``foreign`` is in the state of the
+    request, for neither a cookie nor an address speaks for such a page.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], cors_origins: Iterable[str] = ()) -> None:
         self._app = app
         self._allowed = frozenset(host.lower().strip("[]") for host in allowed_hosts)
+        self._foreign = frozenset(origin.encode() for origin in cors_origins)
         self._passed: set[tuple[bytes, bytes | None]] = set()  # pairs of Host and Origin known to be good
         # An id is unique, not secret: it names a request in the log.
         self._own_ids = map(f"{secrets.token_hex(6)}{{:06x}}".format, itertools.count())
@@ -324,9 +366,14 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refusal, request_id = self._look_at(scope)
-        own_headers = (*_HEADERS, (b"x-request-id", request_id.encode()))
-        scope.setdefault("state", {})["request_id"] = request_id
+        refusal, request_id, foreign = self._look_at(scope)
+        own_headers: tuple[Header, ...] = (*_HEADERS, (b"x-request-id", request_id.encode()))
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        if foreign is not None:
+            state["foreign"] = True
+            if foreign in self._foreign:
+                own_headers += (b"access-control-allow-origin", foreign), *_CORS_HEADERS
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = False
 
@@ -345,8 +392,10 @@ class Guard:
                 started = True
             await send(message)
 
+        if refusal is None and foreign in self._foreign and scope.get("method") == "OPTIONS":
+            refusal = Response(status_code=204, headers=_PREFLIGHT)
         if refusal is not None:
-            await _answer(refusal, scope, receive, send_guarded)
+            await answer(refusal, scope, receive, send_guarded)
             return
         try:
             await self._app(scope, receive, send_guarded)
@@ -356,14 +405,15 @@ class Guard:
             failed = failure(scope, error)
             if started and scope["type"] == "http":
                 raise  # the server must break the connection: half an answer is out
-            await _answer(failed, scope, receive, send_guarded, begun=started)
+            await answer(failed, scope, receive, send_guarded, begun=started)
 
     def admits(self, scope: Scope) -> str | None:
-        """The id of a request that may pass, or None: calling this application says why it may not."""
-        refusal, request_id = self._look_at(scope)
-        return request_id if refusal is None else None
+        """The id of a request that may pass, or None: calling this application says why it may not, or what else it needs."""
+        refusal, request_id, foreign = self._look_at(scope)
+        return request_id if refusal is None and foreign is None else None
 
-    def _look_at(self, scope: Scope) -> tuple[Response | None, str]:
+    def _look_at(self, scope: Scope) -> tuple[Response | None, str, bytes | None]:
+        """Why a request may not pass (None: it may), its id, and its ``Origin`` where that is none of our own pages'."""
         hosts: list[bytes] = []
         origin: bytes | None = None
         given_id: str | None = None
@@ -374,7 +424,12 @@ class Guard:
                 origin = value
             elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 given_id = value.decode()
-        return self._refusal(hosts, origin), given_id or next(self._own_ids)
+        foreign = None
+        if origin is not None and (
+            origin in self._foreign or len(hosts) != 1 or _port(origin) != _port(hosts[0])
+        ):
+            foreign = origin
+        return self._refusal(hosts, origin), given_id or next(self._own_ids), foreign
 
     def _refusal(self, hosts: list[bytes], origin: bytes | None) -> Response | None:
         if len(hosts) == 1 and (hosts[0], origin) in self._passed:
@@ -396,17 +451,23 @@ class Guard:
                 "add it to SCRAPEWATCH_ALLOWED_HOSTS if it is a name of this machine",
                 kind="foreign-host",
             )
-        if origin is None:
+        if origin is None or origin in self._foreign:
             return None
         from_host = host_of(origin.decode("latin-1").partition("://")[2])
         if from_host is None or (from_host != host if anyone else from_host not in self._allowed):
             return problem(
                 403,
                 "Pages of this origin may not ask here",
-                "add its host to SCRAPEWATCH_ALLOWED_HOSTS if it is yours",
+                "add its host to SCRAPEWATCH_ALLOWED_HOSTS if it is yours, or the origin to SCRAPEWATCH_CORS_ORIGINS",
                 kind="foreign-origin",
             )
         return None
+
+
+def _port(authority: bytes) -> bytes:
+    """The port in an ``Origin`` or ``Host``, empty where there is none: that of the scheme, which a proxy may have changed."""
+    _, colon, port = authority.rpartition(b":")
+    return port if colon and port.isdigit() else b""
 
 
 def parts_of(response: Response) -> tuple[int, list[Header], bytes]:
@@ -435,9 +496,10 @@ def failure(scope: Scope, error: BaseException) -> Response:
     )
 
 
-async def _answer(
+async def answer(
     response: Response, scope: Scope, receive: Receive, send: Send, *, begun: bool = False
 ) -> None:
+    """Answer a request, or a WebSocket that was not accepted, with ``response``; a WebSocket where that cannot be said is closed."""
     if scope["type"] == "http" or (
         not begun and "websocket.http.response" in (scope.get("extensions") or {})
     ):

@@ -3,11 +3,14 @@
 ScrapewatchError
 ├── InvalidInput          the caller sent something that cannot be used; says what to do
 ├── NotFound              no such thing, or not the caller's
+├── Unauthenticated       nobody knows who asks: no credential, or none that is good
+├── Forbidden             it is known who asks, and that they may not
 ├── Conflict              the same key with another body
 ├── StoreUnavailable      a store does not answer now: keep, and try again
 ├── SpoolFull             no room to make an event durable: nothing was accepted
 ├── Busy                  more under way than fits at once: nothing was accepted
 ├── TooMuch               one tenant sends more than its share: nothing was accepted
+│   └── RateLimited       one key, tenant or address asks too often
 └── ConfigurationError    a start that cannot go well: says which setting to change
 """
 
@@ -28,6 +31,14 @@ class InvalidInput(ScrapewatchError):
 
 class NotFound(ScrapewatchError):
     """There is no such thing, or it is another tenant's."""
+
+
+class Unauthenticated(ScrapewatchError):
+    """The request shows no credential, or one that is not known, was revoked or has expired."""
+
+
+class Forbidden(ScrapewatchError):
+    """The credential is good, but not for this."""
 
 
 class Conflict(ScrapewatchError):
@@ -62,6 +73,10 @@ class TooMuch(ScrapewatchError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RateLimited(TooMuch):
+    """A key, a tenant or an address asks more often than it may."""
 
 
 class ConfigurationError(ScrapewatchError):

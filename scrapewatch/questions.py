@@ -1,8 +1,8 @@
 """The questions: named queries with declared parameters, columns and units.
 
 Each has a twin per store, ``influx/flux/<name>.flux`` and ``embedded/sql/<name>.sql``, that answers only what both can say exactly:
-sums, counts, maxima, means and histogram buckets over UTC windows. What is computed from those (rates, ratios, quantiles) happens
-once, in :mod:`scrapewatch.answers`.
+sums, counts, maxima, means and histogram buckets over UTC windows, or over a range of whole ones. What is computed from those (rates,
+ratios, quantiles) happens once, in :mod:`scrapewatch.answers`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A named query. ``tiers``: where it may read, from the finest. ``key``: the columns that tell its rows apart."""
+    """A named query. ``tiers``: where it may read, from the finest. ``key``: the columns that tell its rows apart.
+
+    ``by_window``: a row stands for a window, or else for the whole range.
+    """
 
     name: str
     description: str
@@ -35,6 +38,7 @@ class Question:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     tiers: tuple[Tier, ...]
+    by_window: bool = True
 
 
 _TIME = Column("time", "time", "ns", "start of the window")
@@ -61,6 +65,19 @@ def _timed(name: str, what: str) -> tuple[Column, Column, Column]:
         _f(f"{name}_max", "s", f"the longest of the {what}"),
     )
 
+
+_PERFORMANCE = (
+    _n("scraped", "postings found"),
+    _n("pages", "pages processed"),
+    _n("ok", "of these, good"),
+    _n("blocked", "of these, block pages"),
+    _n("errors", "errors reported"),
+    _n("duration_count", "pages whose time is known"),
+    _f("duration_sum", "s", "their times, added up"),
+    _n("items", "items whose quality was looked at"),
+    _n("valid", "of these, valid"),
+    _n("duplicates", "of these, duplicates"),
+)
 
 _ALL = (
     Question(
@@ -118,6 +135,137 @@ _ALL = (
         _FLEET,
     ),
     Question(
+        "performance",
+        "How fast, how well and how cleanly was scraped, all sites together: few rows for long series.",
+        (),
+        (_TIME, *_PERFORMANCE),
+        ("time",),
+        _FLEET,
+    ),
+    Question(
+        "site_performance",
+        "How fast, how well and how cleanly was scraped, by site.",
+        (),
+        (_TIME, _SITE, *_PERFORMANCE),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "data_quality",
+        "Quality of the items of each site.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            _n("items", "items looked at"),
+            _n("valid", "of these, valid"),
+            _n("duplicates", "of these, duplicates"),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "field_coverage",
+        "How many items of each site have which field filled.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            Column("field", "string", "", "name of the item's field"),
+            _n("items", "items looked at"),
+            _f("covered", "1", "of these, with the field filled"),
+        ),
+        ("time", "site", "field"),
+        _FLEET,
+    ),
+    Question(
+        "proxies",
+        "Requests through proxies, by provider and proxy.",
+        (Parameter("provider", "", "only proxies of this provider"),),
+        (
+            _TIME,
+            Column("provider", "string", "", "who provides the proxy"),
+            Column("proxy", "string", "", "id of the proxy; empty where none was given"),
+            _n("requests", "requests"),
+            _n("failures", "of these, failed"),
+            _n("bans", "of these, banned"),
+            _n("bytes", "bytes carried", "By"),
+            _f("cost", "currency", "cost, in the tenant's currency"),
+            _f("latency_sum", "s", "latencies, added up, each weighted by its requests"),
+            _n("latency_count", "requests whose latency is known"),
+            _f("latency_max", "s", "highest latency reported"),
+        ),
+        ("time", "provider", "proxy"),
+        _FLEET,
+    ),
+    Question(
+        "page_times",
+        "How long pages took on average, by site: a small part of `response_times`, for long series.",
+        (_BY_SITE,),
+        (
+            _TIME,
+            _SITE,
+            _n("duration_count", "pages whose time is known"),
+            _f("duration_sum", "s", "their times, added up"),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "site_totals",
+        "What each site came to in the whole range, as one row: postings, pages, errors, and how long pages took, as a histogram. Windows "
+        "only say to what the range is widened: a store adds up a month in a fraction of the time that its days would take.",
+        (_BY_SITE,),
+        (
+            Column("time", "time", "ns", "start of the range"),
+            _SITE,
+            _n("scraped", "postings found"),
+            _n("saved", "of these, stored"),
+            _n("pages", "pages processed"),
+            _n("ok", "of these, good"),
+            _n("blocked", "of these, block pages"),
+            _n("errors", "errors reported"),
+            _n("duration_count", "pages whose time is known"),
+            _f("duration_sum", "s", "their times, added up"),
+            _f("duration_max", "s", "the slowest"),
+            *(_n(name, f"pages in bucket {k} of the histogram") for k, name in enumerate(histogram.FIELDS)),
+        ),
+        ("time", "site"),
+        _FLEET,
+        by_window=False,
+    ),
+    Question(
+        "error_totals",
+        "Errors of the whole range by site and type, each as one row.",
+        (_BY_SITE,),
+        (
+            Column("time", "time", "ns", "start of the range"),
+            _SITE,
+            Column("type", "string", "", "type of the error"),
+            _n("count", "errors"),
+        ),
+        ("time", "site", "type"),
+        _FLEET,
+        by_window=False,
+    ),
+    Question(
+        "costs",
+        "What scraping cost, by site, kind and currency, and what proxies cost by their own account. A proxy knows neither sites nor "
+        "currencies: its cost is in the tenant's own, and stands under no site, the kind `proxies` and no currency.",
+        (Parameter("site", "", "only this site; the proxies' own account belongs to none"),),
+        (
+            _TIME,
+            Column("site", "string", "", "name of the site; empty where the cost is of none"),
+            Column(
+                "kind", "string", "", "proxy, compute, captcha, api or other; proxies: by their own account"
+            ),
+            Column("currency", "string", "", "ISO 4217 code; empty for the tenant's own"),
+            _f("amount", "currency", "amount spent"),
+        ),
+        ("time", "site", "kind", "currency"),
+        _FLEET,
+    ),
+    Question(
         "queue",
         "The queue and the scrapers at work: the highest of each window, by session where the tier knows sessions.",
         (_BY_SITE,),
@@ -167,6 +315,21 @@ _ALL = (
         _FLEET,
     ),
     Question(
+        "disks",
+        "Space on the file systems of the machines that scrapewatch runs on.",
+        (Parameter("host", "", "only this machine"),),
+        (
+            _TIME,
+            Column("host", "string", "", "name of the machine"),
+            Column("mount", "string", "", "where the file system is mounted"),
+            _f("used", "By", "space used, mean"),
+            _f("total", "By", "size, maximum"),
+            _f("percent", "percent", "use of what may be had, mean"),
+        ),
+        ("time", "host", "mount"),
+        _FLEET,
+    ),
+    Question(
         "breaker_states",
         "Circuit breakers by site: the last state of each window and the changes in it.",
         (_BY_SITE,),
@@ -200,6 +363,35 @@ _ALL = (
             _f("cpu_percent", "percent", "use of one core by the scraper, mean"),
         ),
         ("time", "site", "type"),
+        (Tier.SESSIONS,),
+    ),
+    Question(
+        "session_pace",
+        "What each session did lately: for the pace of those that run.",
+        (),
+        (
+            _TIME,
+            Column("session_id", "string", "", "the session"),
+            _n("scraped", "postings found"),
+            _n("pages", "pages processed"),
+            _n("ok", "of these, good"),
+            _n("errors", "errors reported"),
+        ),
+        ("time", "session_id"),
+        (Tier.SESSIONS,),
+    ),
+    Question(
+        "session_progress",
+        "How far each session was at each site: the most of each window.",
+        (),
+        (
+            _TIME,
+            Column("session_id", "string", "", "the session"),
+            Column("site", "string", "", "the site; empty for the session as a whole"),
+            _n("done", "steps done"),
+            _n("total", "steps in all, as known then"),
+        ),
+        ("time", "session_id", "site"),
         (Tier.SESSIONS,),
     ),
     Question(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from scrapewatch.problems import ConfigurationError
 
@@ -44,6 +45,40 @@ def _comma_list(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 
 
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(
+        re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?", each)
+        for each in values
+    ):
+        raise ValueError(
+            "an origin is written as browsers do, such as https://app.example.com, without a path"
+        )
+    return values
+
+
+Origins = Annotated[Names, AfterValidator(_origins)]
+
+
+def probes_of(given: Iterable[str]) -> dict[str, str]:
+    """The URL to probe of each site, of texts ``site=URL``.
+
+    Raises:
+        ValueError: one is not of that form.
+    """
+    found = {}
+    for text in given:
+        site, equals, url = text.partition("=")
+        if not (site.strip() and equals and url.strip().startswith(("http://", "https://"))):
+            raise ValueError("each is site=URL, such as indeed=https://www.indeed.com/")
+        found[site.strip()] = url.strip()
+    return found
+
+
+def _probes(given: tuple[str, ...]) -> tuple[str, ...]:
+    probes_of(given)
+    return given
+
+
 class Settings(BaseModel):
     """What can be set. Durations in seconds, sizes in bytes unless the name says otherwise."""
 
@@ -56,12 +91,48 @@ class Settings(BaseModel):
     port: int = Field(8000, ge=1, le=65535, description="Port that the server binds to.")
     trust_network: bool = Field(
         False,
-        description="Allow a bind to an address other than loopback although there are no API keys: "
-        "only where the network itself keeps strangers out, such as a private container network.",
+        description="Allow a bind to an address other than loopback although no API key was made, and take everybody who gets there for "
+        "the administrator until one is: only where the network itself keeps strangers out, such as a private container network.",
     )
     allowed_hosts: Names = Field(
         ("localhost", "127.0.0.1", "::1"),
         description="Values of the Host header (and hosts of Origin) accepted, by commas.",
+    )
+    cors_origins: Origins = Field(
+        (),
+        description="Origins whose pages may ask the API with a key or token of their own, by commas, such as https://app.example.com.",
+    )
+    api_key: SecretStr | None = Field(
+        None,
+        description="Key that `scrapewatch send`, `import` and `ask` show to a stack elsewhere; on its own machine they need none.",
+    )
+    key_requests_per_minute: int = Field(
+        600,
+        ge=0,
+        description="Requests a minute to the API with one key or token, beyond which 429; 0 is no limit.",
+    )
+    tenant_requests_per_minute: int = Field(
+        3_000,
+        ge=0,
+        description="Requests a minute to the API of one tenant, beyond which 429; 0 is no limit.",
+    )
+    address_requests_per_minute: int = Field(
+        1_200,
+        ge=0,
+        description="Requests a minute to the API from one address, beyond which 429; 0 is no limit.",
+    )
+    oauth_issuer: str | None = Field(
+        None, description="Issuer (`iss`) whose bearer tokens (JWT) are taken, too; none means our own alone."
+    )
+    oauth_audience: str | None = Field(
+        None, description="Audience (`aud`) that tokens of that issuer must be for."
+    )
+    oauth_jwks_url: str | None = Field(
+        None,
+        description="URL of the keys (JWKS) of that issuer; none means /.well-known/jwks.json below OAUTH_ISSUER.",
+    )
+    oauth_tenant_claim: str = Field(
+        "tenant", description="Claim of such a token that names the tenant; one without it is refused."
     )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level of log lines."
@@ -71,7 +142,14 @@ class Settings(BaseModel):
     )
 
     influx_url: str | None = Field(None, description="URL of InfluxDB 2; none means the embedded store.")
-    influx_token: SecretStr | None = Field(None, description="Token that writes and reads the buckets.")
+    influx_token: SecretStr | None = Field(
+        None, description="Token that writes and reads the buckets of the tenant `default`."
+    )
+    influx_tokens_dir: Path | None = Field(
+        None,
+        description="Folder of the tokens that `python -m influx bootstrap` made for tenants other than `default`; none means secrets in "
+        "DATA_DIR.",
+    )
     influx_org: str = Field("scrapewatch", description="Organisation in InfluxDB.")
     database_url: SecretStr | None = Field(
         None,
@@ -104,6 +182,17 @@ class Settings(BaseModel):
         description="Seconds between system metrics on a WebSocket; up to eight times as many while the machine has enough to do.",
     )
 
+    currency: str = Field(
+        "USD",
+        pattern="^[A-Z]{3}$",
+        description="Currency of what proxies say they cost and of competitors' prices, as an ISO 4217 code.",
+    )
+    competitor_prices: Names = Field(
+        (),
+        description="Competitors and their prices for 1,000 results to compare the own cost with, by commas: someone:4.50, another:9. "
+        "None are built in.",
+    )
+
     stall_after: float = Field(
         600.0, gt=0, description="Seconds without an event after which a session is stalled."
     )
@@ -134,6 +223,14 @@ class Settings(BaseModel):
     )
     check_interval: float = Field(
         15.0, ge=0.5, le=3600, description="Seconds between checks of the services."
+    )
+    site_probes: Annotated[Names, AfterValidator(_probes)] = Field(
+        (),
+        description="Sites to probe while no scraper visits them, by commas as site=URL: the head of that page is asked for, as "
+        "robots.txt allows. None by default: sites are judged by the scrapers' traffic.",
+    )
+    site_probe_interval: float = Field(
+        900.0, ge=60, le=86_400, description="Seconds between probes of a site, about."
     )
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest body of a request, uncompressed.")
     max_events: int = Field(10_000, ge=1, description="Most events in a request.")

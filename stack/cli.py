@@ -1,4 +1,4 @@
-"""The command ``scrapewatch`` where the servers are: ``up``, ``collector``, ``api``, ``demo``, ``import``, ``send``, ``ask``, ``spool``.
+"""The command ``scrapewatch`` where the servers are: ``up``, ``collector``, ``api``, ``demo``, ``import``, ``send``, ``spool``, ….
 
 What takes long to load (the servers, the stores, the settings' validation) is imported by the commands that need it: the others answer
 in the time that the terminal's own libraries take.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ from rich.progress import MofNCompleteColumn
 
 import scrapewatch.command
 from scrapewatch import __version__
+from scrapewatch.access import READ, WRITE
 from scrapewatch.client import Client, SendError
 from scrapewatch.problems import ConfigurationError, InvalidInput, ScrapewatchError, StoreUnavailable
 from stack.parts import API, COLLECTOR, url_of
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from stack.serve import Server
 
 
-class _SpoolGroup(typer.core.TyperGroup):
-    """The commands of :mod:`stack.spool_cli`, which is loaded for them alone."""
+class _Later(typer.core.TyperGroup):
+    """Commands of a module that is loaded for them alone."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names."""
@@ -46,9 +46,28 @@ class _SpoolGroup(typer.core.TyperGroup):
         return self._loaded().get_command(ctx, cmd_name)
 
     def _loaded(self) -> Any:
+        raise NotImplementedError
+
+
+class _SpoolGroup(_Later):
+    def _loaded(self) -> Any:
         from stack.spool_cli import spool_commands
 
         return typer.main.get_command(spool_commands)
+
+
+class _KeysGroup(_Later):
+    def _loaded(self) -> Any:
+        from stack.keys_cli import keys_commands
+
+        return typer.main.get_command(keys_commands)
+
+
+class _TenantsGroup(_Later):
+    def _loaded(self) -> Any:
+        from stack.keys_cli import tenants_commands
+
+        return typer.main.get_command(tenants_commands)
 
 
 commands = typer.Typer(
@@ -67,6 +86,15 @@ commands.add_typer(
         no_args_is_help=True,
     ),
     name="spool",
+)
+commands.add_typer(
+    typer.Typer(cls=_KeysGroup, help="Make, list and revoke API keys.", no_args_is_help=True), name="keys"
+)
+commands.add_typer(
+    typer.Typer(
+        cls=_TenantsGroup, help="Make and list tenants, who see nothing of each other.", no_args_is_help=True
+    ),
+    name="tenants",
 )
 
 HostOption = Annotated[str | None, typer.Option("--host", help="Address to bind to.")]
@@ -188,14 +216,14 @@ def _import_runs(plan: importing.Plan, url: str | None, chosen: Settings) -> imp
     given = url is not None
     url = (url or url_of(chosen.host, chosen.port)).rstrip("/")
     if _answers(url):
-        done = _send(plan, url)
+        done = _send(plan, url, _key_for(url, chosen))
         _tell(done, url)
         return done
     if given:
         raise ConfigurationError(f"no collector answers at {url}; start one with `scrapewatch up`")
     err.print(f"No collector at {url}: running one for the import.", highlight=False)
     with _stack_for_a_while(chosen) as own:
-        done = _send(plan, own)
+        done = _send(plan, own, _key_for(own, chosen))
     _tell(done, None)
     return done
 
@@ -254,7 +282,7 @@ def ask_question(
     answer = (
         ask.of_stores(asking, chosen)
         if asked_at is None
-        else ask.over_http(asking, asked_at, os.environ.get("SCRAPEWATCH_API_KEY"))
+        else ask.over_http(asking, asked_at, _key_for(asked_at, chosen, READ))
     )
     if format_ == "json":
         typer.echo(ask.as_json(answer))
@@ -348,9 +376,12 @@ async def _demo(chosen: Settings, files: Sequence[Path], seed: int) -> None:
     async with _announced(chosen, (COLLECTOR, API)) as server, serve_site(seed) as site_url:
         stop, ended = asyncio.Event(), threading.Event()
         out.print(f"  a demo crawl of {site_url} reports now; look at the live page\n", highlight=False)
-        crawling = asyncio.create_task(run_orchestrator(site_url, server.url, seed=seed, stop=stop))
+        key = server.app.state.own_key
+        crawling = asyncio.create_task(
+            run_orchestrator(site_url, server.url, seed=seed, stop=stop, api_key=key)
+        )
         importing_logs = (
-            asyncio.create_task(asyncio.to_thread(_import, files, server.url, ended)) if files else None
+            asyncio.create_task(asyncio.to_thread(_import, files, server.url, ended, key)) if files else None
         )
         stopped = asyncio.create_task(_until_stopped())
         try:
@@ -370,9 +401,9 @@ class _Ended(Exception):
     """Whoever waited for it wants it no more."""
 
 
-def _import(files: Sequence[Path], url: str, ended: threading.Event) -> None:
+def _import(files: Sequence[Path], url: str, ended: threading.Event, key: Callable[[], str]) -> None:
     try:
-        _tell(_send(_read(files, [], ended=ended), url, ended=ended), url)
+        _tell(_send(_read(files, [], ended=ended), url, key(), ended=ended), url)
     except _Ended:
         err.print("the logs are imported in part; the next import goes on", highlight=False)
     except (ScrapewatchError, SendError, ConnectionError) as error:
@@ -406,7 +437,9 @@ def _read(
         )
 
 
-def _send(plan: importing.Plan, url: str, *, ended: threading.Event | None = None) -> importing.Imported:
+def _send(
+    plan: importing.Plan, url: str, key: str | None, *, ended: threading.Event | None = None
+) -> importing.Imported:
     with bar(MofNCompleteColumn()) as shown:
         task = shown.add_task("sending runs", total=len(plan.runs))
 
@@ -414,7 +447,13 @@ def _send(plan: importing.Plan, url: str, *, ended: threading.Event | None = Non
             _unless(ended)
             shown.update(task, completed=done.runs)
 
-        return importing.send(plan, Client(url), progress=progress)
+        return importing.send(plan, Client(url, api_key=key), progress=progress)
+
+
+def _key_for(url: str, chosen: Settings, scope: str = WRITE) -> str | None:
+    from stack.access import key_for
+
+    return key_for(url, chosen, scope)
 
 
 def _unless(ended: threading.Event | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -17,18 +16,21 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-import api.access
 import collector.app
 import collector.metrics
 import stack.forwarding
 from collector.service import Collector
 from scrapewatch import __version__
-from scrapewatch.client import Client
+from scrapewatch.addresses import is_loopback
+from scrapewatch.client import Client, SendError
+from scrapewatch.gate import Gate, GateMiddleware, tenant_of
 from scrapewatch.http import install
 from scrapewatch.live import Hub, MemoryHub
 from scrapewatch.ports import SeriesStore
-from scrapewatch.problems import ConfigurationError
+from scrapewatch.problems import ConfigurationError, StoreUnavailable
 from scrapewatch.settings import Settings
+from scrapewatch.tokens import Tokens
+from stack.access import credentials_of, demand_keys, make_gate, own_key, refusals
 from stack.connection import Connection
 from stack.parts import API, COLLECTOR, url_of
 from stack.quiet_server import QuietServer
@@ -72,12 +74,10 @@ def listen(settings: Settings) -> socket.socket:
 
     Raises:
         ConfigurationError: the port is taken, the address is none of this machine, or it is open to strangers.
+        StoreUnavailable: the records, which know whether there are keys to keep strangers out, do not answer.
     """
-    if not _is_loopback(settings.host) and not settings.trust_network:
-        raise ConfigurationError(
-            f"{settings.host} can be reached from other machines, and there are no API keys yet: "
-            "bind to 127.0.0.1, or set SCRAPEWATCH_TRUST_NETWORK=true where the network itself keeps strangers out"
-        )
+    if not is_loopback(settings.host):
+        demand_keys(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # The protocol is named because asyncio switches Nagle's algorithm off only where it is: 40 ms an answer otherwise.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -91,15 +91,6 @@ def listen(settings: Settings) -> socket.socket:
             f"look at {url_of(settings.host, settings.port)}/, or choose another port with --port"
         ) from error
     return listening
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack) -> FastAPI:
@@ -130,6 +121,10 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         openapi_tags=[{"name": "ingest", "description": "Events in."}],
         lifespan=lambda _: _life(runs),
     )
+    gate, tokens = make_gate(settings, records.engine, writes=COLLECTOR in parts)
+    app.state.own_key = own_key(tokens)
+    # What is added last stands in front: the guard, then who a proxy says asks, then the gate.
+    app.add_middleware(GateMiddleware, gate=gate, routes=lambda: app.routes)
     # Behind a proxy that ends TLS, redirects must say https. As of uvicorn itself, but not on the way of events.
     app.add_middleware(
         ProxyHeadersMiddleware,
@@ -137,7 +132,7 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
     )
     install(app, settings)
     if collecting is not None:
-        app.state.front = collector.app.mount(app, collecting, settings, api.access.tenant_of)
+        app.state.front = collector.app.mount(app, collecting, settings, tenant_of, gate=gate)
         if settings.grafana_url is not None:
             from collector import grafana_live
 
@@ -155,7 +150,7 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         from api.app import TAGS, background, build_router
         from records.queries import RecordQueries
 
-        services = _services(settings, series, RecordQueries(records.engine), hub, collecting)
+        services = _services(settings, series, RecordQueries(records.engine), hub, collecting, gate, tokens)
         app.openapi_tags = [*(app.openapi_tags or ()), *TAGS]
         app.include_router(build_router(services))
         runs.append(lambda: background(services))
@@ -186,17 +181,26 @@ def _redis_hub(url: str) -> RedisHub:
 
 
 def _services(
-    settings: Settings, series: SeriesStore, records: RecordQueries, hub: Hub, collecting: Collector | None
+    settings: Settings,
+    series: SeriesStore,
+    records: RecordQueries,
+    hub: Hub,
+    collecting: Collector | None,
+    gate: Gate,
+    tokens: Tokens,
 ) -> ApiServices:
     from api.services import ApiServices
+
+    key = own_key(tokens)
 
     async def report(events: Sequence[dict[str, Any]]) -> None:
         if collecting is not None:
             await asyncio.to_thread(collecting.report, events)
         elif settings.collector_url is not None:
             # A check that does not get through is worth nothing later: the next one comes in seconds.
-            with contextlib.suppress(ConnectionError):
-                client = Client(settings.collector_url, timeout=3.0, give_up_after=3.0)
+            with contextlib.suppress(ConnectionError, SendError, StoreUnavailable):
+                token = await asyncio.to_thread(key)
+                client = Client(settings.collector_url, api_key=token, timeout=3.0, give_up_after=3.0)
                 await asyncio.to_thread(client.send, events)
 
     return ApiServices(
@@ -205,8 +209,14 @@ def _services(
         records=records,
         hub=hub,
         report=report,
+        gate=gate,
+        tokens=tokens,
+        credentials=credentials_of(settings, records.engine),
         collector_status=None if collecting is None else lambda: _status(collecting),
-        extra_metrics=None if collecting is None else lambda: collector.metrics.metric_families(collecting),
+        extra_metrics=lambda: (
+            *(() if collecting is None else collector.metrics.metric_families(collecting)),
+            refusals(gate),
+        ),
     )
 
 

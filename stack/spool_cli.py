@@ -33,7 +33,8 @@ from collector.spool_view import (
     want_letters,
 )
 from scrapewatch import settings
-from scrapewatch.problems import ConfigurationError, InvalidInput
+from scrapewatch.access import READ
+from scrapewatch.problems import ConfigurationError, InvalidInput, StoreUnavailable
 from scrapewatch.settings import Settings
 from scrapewatch.time import to_rfc3339
 from stack.logs import set_up_logs
@@ -285,11 +286,15 @@ def _said(chosen: Settings) -> str | None:
     """What the collector says is wrong, where it is at the address of the settings."""
     import urllib3
 
+    from stack.access import key_for
+
     try:
         url = f"{url_of(chosen.host, chosen.port)}/readyz"
-        answer = urllib3.request("GET", url, timeout=5.0, retries=False)
+        key = key_for(url, chosen, READ)
+        headers = {"Authorization": f"Bearer {key}"} if key else None
+        answer = urllib3.request("GET", url, headers=headers, timeout=5.0, retries=False)
         detail = answer.json().get("detail") if answer.status == 503 else None
-    except (urllib3.exceptions.HTTPError, ValueError, AttributeError):
+    except (urllib3.exceptions.HTTPError, ValueError, AttributeError, StoreUnavailable):
         return None
     return None if detail is None else f"the collector says: {detail}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from records.migrate import upgrade
 from records.store import SqlRecords
-from scrapewatch.ports import SeriesStore
+from scrapewatch.ports import DEFAULT_TENANT, SeriesStore
 from scrapewatch.problems import ConfigurationError
 from scrapewatch.settings import Settings
 
@@ -32,8 +32,61 @@ def open_series(settings: Settings, *, writes: bool = True) -> SeriesStore:
         )
     from influx.store import InfluxStore
 
-    token = settings.influx_token.get_secret_value()
-    return InfluxStore(settings.influx_url, settings.influx_org, token, writes=writes)
+    tokens = _InfluxTokens(settings, writes=writes)
+    return InfluxStore(settings.influx_url, settings.influx_org, tokens, writes=writes)
+
+
+class _InfluxTokens:
+    """The token of each tenant: that of the settings for ``default``, and for the others the files of the bootstrap.
+
+    They are read each time: a tenant may come, and its token be replaced, while this runs.
+    """
+
+    def __init__(self, settings: Settings, *, writes: bool) -> None:
+        self._settings = settings
+        self._writes = writes
+        assert settings.influx_token is not None, "it was demanded before"  # noqa: S101
+        self._default = settings.influx_token.get_secret_value()
+
+    def __call__(self, tenant: str) -> str | None:
+        """Its token; None where there is none that can be used."""
+        from influx.server import usable_token
+
+        if tenant == DEFAULT_TENANT:
+            return usable_token(self._default)
+        try:
+            text = _token_file(self._settings, tenant, writes=self._writes).read_text(encoding="utf-8")
+            return usable_token(text)
+        except (OSError, ConfigurationError):
+            return None
+
+
+def _token_file(settings: Settings, tenant: str, *, writes: bool) -> Path:
+    from influx.bootstrap import COLLECTOR, READER, token_file
+
+    return token_file(_tokens_dir(settings), tenant, COLLECTOR if writes else READER)
+
+
+def _tokens_dir(settings: Settings) -> Path:
+    return settings.influx_tokens_dir or settings.data_dir / "secrets"
+
+
+def tenant_problem(settings: Settings, writes: bool | None, tenant: str) -> str | None:
+    """What the store of points lacks for ``tenant``, and what to do; None where it may have keys.
+
+    ``writes`` says whether this process writes points, or only reads them; None: either will do.
+    A tenant without a bucket would not only lose nothing and see nothing: what is sent for it would wait, and hold up the others.
+    """
+    if settings.influx_url is None or tenant == DEFAULT_TENANT:
+        return None
+    wanted = (True, False) if writes is None else (writes,)
+    if any(_token_file(settings, tenant, writes=each).is_file() for each in wanted):
+        return None
+    folder = _tokens_dir(settings)
+    return (
+        f"has no token for InfluxDB in {folder} (SCRAPEWATCH_INFLUX_TOKENS_DIR): "
+        f"`python -m influx bootstrap --tenant {tenant}` makes its buckets and tokens"
+    )
 
 
 def records_url(settings: Settings) -> str:
@@ -41,7 +94,16 @@ def records_url(settings: Settings) -> str:
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
     _make(settings.data_dir)
-    return f"sqlite:///{Path(settings.data_dir).absolute() / 'records.sqlite'}"
+    return f"sqlite:///{_records_file(settings)}"
+
+
+def has_records(settings: Settings) -> bool:
+    """Whether there may be records already: a database that is named, or the file in the data folder."""
+    return settings.database_url is not None or _records_file(settings).is_file()
+
+
+def _records_file(settings: Settings) -> Path:
+    return Path(settings.data_dir).absolute() / "records.sqlite"
 
 
 def _make(folder: Path) -> None:

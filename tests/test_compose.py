@@ -15,6 +15,8 @@ import yaml
 from typer.testing import CliRunner
 
 from influx.__main__ import ADMIN_TOKEN
+from records.engine import make_engine
+from records.migrate import upgrade
 from scrapewatch.settings import BARE, PREFIX, Settings, load
 from tests.postgres import Postgres
 
@@ -239,7 +241,9 @@ def test_grafana_reads_both_stores_and_can_write_neither() -> None:
     assert f"./grafana/dashboards:{path}:ro" in SERVICES["grafana"]["volumes"]
 
 
-def test_the_role_of_grafana_reads_new_tables_and_changes_nothing(postgres: Postgres, secrets: Path) -> None:
+def test_the_role_of_grafana_reads_new_tables_but_no_credentials_and_changes_nothing(
+    postgres: Postgres, secrets: Path
+) -> None:
     subprocess.run(
         [
             shutil.which("psql") or postgres.programs / "psql",
@@ -269,6 +273,14 @@ def test_the_role_of_grafana_reads_new_tables_and_changes_nothing(postgres: Post
             for statement in ("DELETE FROM sessions", "CREATE TABLE own (id int)", "DROP TABLE sessions"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     connection.execute(statement.encode())
+        engine = make_engine(as_owner)
+        upgrade(engine)
+        engine.dispose()
+        with psycopg.connect(as_grafana, autocommit=True) as connection:
+            connection.execute("SELECT count(*) FROM scrape_sessions")
+            for table in ("api_keys", "token_keys"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(f"SELECT count(*) FROM {table}".encode())
     finally:
         postgres.drop(postgres.url_of("scrapewatch"))
         with psycopg.connect(postgres.url, autocommit=True) as connection:

@@ -1,7 +1,7 @@
 """The checks of services, made on a schedule so that who asks for them waits for none.
 
 Each check that could tell is reported as an event ``service_check``, from which the uptime over days is counted. Sites are not visited:
-they are judged by the traffic that scrapers had with them.
+they are judged by the traffic that scrapers had with them, or else by probes where there are any.
 """
 
 from __future__ import annotations
@@ -9,69 +9,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import httpx2
 import structlog
 
-from api.live.activity import STEP, Activity, Breaker, Counts
+from api.health.findings import Finding, Kind, ServiceState, Status
+from api.health.judging import judge_proxies, judge_sites
+from api.health.probe import SiteProbes
+from api.live.activity import Activity
 from api.patience import Patience
 from scrapewatch.answers import ask
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore, TimeRange
 from scrapewatch.problems import ScrapewatchError
 from scrapewatch.settings import Settings
-from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns, to_rfc3339
+from scrapewatch.time import DAY, HOUR, now_ns, to_rfc3339
 
 CHECK_SECONDS = 5.0
 UPTIME_EVERY = 60.0
 
-TRAFFIC = 5 * MINUTE
-BREAKER_TOLD = HOUR
-ENOUGH = 3
-# A site is judged by at least so many attempts of the last minutes.
-GOOD, BAD = 0.9, 0.5
-
 _log = structlog.get_logger("api.health")
-
-
-class Status(StrEnum):
-    """How a service does."""
-
-    UP = "up"
-    DEGRADED = "degraded"
-    DOWN = "down"
-    UNKNOWN = "unknown"
-
-
-class Kind(StrEnum):
-    """What a service is."""
-
-    STORE = "store"
-    SERVICE = "service"
-    SITE = "site"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found: ``response_time`` in seconds, ``message`` says what is wrong."""
-
-    status: Status
-    message: str | None = None
-    response_time: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceState:
-    """A service as last checked; ``checked_at`` in ns, uptimes in percent (None where nothing is known)."""
-
-    name: str
-    kind: Kind
-    finding: Finding
-    checked_at: int
-    uptime_24h: float | None = None
-    uptime_30d: float | None = None
 
 
 Check = Callable[[], Awaitable[Finding]]
@@ -84,9 +41,10 @@ class HealthChecker:
         settings: URLs, and how often to check.
         series: the store of points: checked, and asked for uptimes.
         patience: waits for it.
-        checks: the checks by name, with what they are of; :func:`standard_checks` makes them.
-        activity: the traffic by which sites are judged.
+        checks: the checks by name, with what they are of.
+        activity: the traffic by which sites and proxies are judged.
         report: hands events to the collector.
+        probes: of sites that no scraper visits now.
     """
 
     def __init__(
@@ -97,6 +55,7 @@ class HealthChecker:
         checks: Mapping[str, tuple[Kind, Check]],
         activity: Activity,
         report: Callable[[Sequence[dict[str, Any]]], Awaitable[None]],
+        probes: SiteProbes,
     ) -> None:
         self.states: dict[str, ServiceState] = {}
         self._settings = settings
@@ -105,6 +64,7 @@ class HealthChecker:
         self._checks = checks
         self._activity = activity
         self._report = report
+        self._probes = probes
         self._uptimes: dict[str, tuple[float | None, float | None]] = {}
         self._uptimes_at = float("-inf")
         self._seen: dict[str, tuple[int, int]] = {}
@@ -127,7 +87,12 @@ class HealthChecker:
         found = {
             name: (self._checks[name][0], finding) for name, finding in zip(names, findings, strict=True)
         }
-        for site, finding in judge_sites(self._activity, at).items():
+        found["proxies"] = (Kind.SERVICE, judge_proxies(self._activity, at))
+        sites = judge_sites(self._activity, at)
+        for site, probed in self._probes.findings.items():
+            if site not in sites or sites[site].status is Status.UNKNOWN:
+                sites[site] = probed
+        for site, finding in sorted(sites.items()):
             found[f"site:{site}"] = (Kind.SITE, finding)
         for name, (_, finding) in found.items():
             if finding.status is not Status.UNKNOWN:
@@ -256,56 +221,3 @@ def status_check(status: Callable[[], Awaitable[Mapping[str, Any]]]) -> Check:
         return Finding(Status.DEGRADED, wrong) if wrong else Finding(Status.UP)
 
     return check
-
-
-def judge_orchestrator(
-    last_event: int | None, active_sessions: int | None, stall_after: float, now: int
-) -> Finding:
-    """The scrapers as a whole, by when they were last heard of (ns) and whether any should be."""
-    if last_event is None:
-        return Finding(Status.UNKNOWN, "no scraper has reported yet")
-    silent = (now - last_event) / SECOND
-    if silent <= stall_after:
-        return Finding(Status.UP)
-    ago = f"the last event came {_ago(silent)} ago"
-    if active_sessions:
-        return Finding(Status.DOWN, f"{ago}, although {active_sessions} sessions run")
-    return Finding(Status.UNKNOWN, f"{ago}; no session runs")
-
-
-def judge_sites(activity: Activity, now: int) -> dict[str, Finding]:
-    """Each site that was heard of lately, by its traffic of the last minutes and its circuit breaker."""
-    stop = now - now % STEP + STEP
-    traffic = activity.sites(stop - TRAFFIC, stop)
-    for site in activity.breakers:
-        traffic.setdefault(site, Counts())
-    return {site: _judge_site(counts, activity.breakers.get(site), now) for site, counts in traffic.items()}
-
-
-def _judge_site(counts: Counts, breaker: Breaker | None, now: int) -> Finding:
-    minutes = TRAFFIC // MINUTE
-    share, attempts, mean = counts.success, counts.attempts, counts.mean_duration
-    judged = share is not None and attempts >= ENOUGH
-    # A breaker is one session's, which may be gone: later traffic knows better.
-    told = breaker is not None and now - breaker.time <= (TRAFFIC if judged else BREAKER_TOLD)
-    if told and breaker is not None and breaker.state == "open":
-        return Finding(Status.DOWN, "its circuit breaker is open", mean)
-    if share is None or not judged:
-        return Finding(Status.UNKNOWN, f"too little traffic in {minutes} minutes to judge it")
-    what = f"{attempts - counts.ok} of {attempts} attempts failed in {minutes} minutes"
-    if counts.blocked:
-        what += f", {counts.blocked} pages were blocks"
-    if share < BAD:
-        return Finding(Status.DOWN, what, mean)
-    if share < GOOD:
-        return Finding(Status.DEGRADED, what, mean)
-    if told and breaker is not None and breaker.state == "half_open":
-        return Finding(Status.DEGRADED, "its circuit breaker is half open", mean)
-    return Finding(Status.UP, None, mean)
-
-
-def _ago(seconds: float) -> str:
-    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"

@@ -4,195 +4,74 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
-from api.access import tenant_of
-from api.health.checks import Kind, ServiceState, Status
+from api.access import tenant_of, who_asks
+from api.health.models import ServiceList, SystemHealth
+from api.health.overview import SystemOverview, overview
+from api.health.system import read_system, services_now
+from api.resources.machine import MachineReading
+from api.resources.routes import read_machine
 from api.services import ApiServices
 from api.telemetry import CONTENT_TYPE
-from records.queries import Counts
+from scrapewatch.access import READ
 from scrapewatch.http import problem, problem_responses
 from scrapewatch.problems import ScrapewatchError
-from scrapewatch.time import MINUTE, now_ns, to_datetime
-
-
-class SystemHealth(BaseModel):
-    """The machine, the sessions and the services at a glance. `{site}_accessible` is there for each site with traffic lately."""
-
-    model_config = ConfigDict(
-        extra="allow",
-        json_schema_extra={
-            "example": {
-                "total_memory_mb": 16_000.0,
-                "available_memory_mb": 9_000.0,
-                "cpu_usage_percent": 12.5,
-                "disk_usage_percent": 41.0,
-                "active_sessions": 3,
-                "total_scrapers_running": 12,
-                "database_connections": 2,
-                "fastapi_healthy": True,
-                "database_healthy": True,
-                "orchestrator_healthy": True,
-                "degraded": [],
-                "indeed_accessible": True,
-                "linkedin_accessible": False,
-            }
-        },
-    )
-
-    total_memory_mb: float = Field(
-        description="Memory of the machine, MiB.", json_schema_extra={"unit": "MiBy"}
-    )
-    available_memory_mb: float = Field(
-        description="Memory that can be had without swapping, MiB.", json_schema_extra={"unit": "MiBy"}
-    )
-    cpu_usage_percent: float = Field(
-        description="Use of all cores, 0–100.", json_schema_extra={"unit": "percent"}
-    )
-    disk_usage_percent: float = Field(
-        description="Use of the file system that holds the data, 0–100.",
-        json_schema_extra={"unit": "percent"},
-    )
-    active_sessions: int | None = Field(
-        description="Sessions that run; null where the records cannot be read."
-    )
-    total_scrapers_running: int = Field(
-        description="Scrapers at work, as the sessions heard of in the last 5 minutes said."
-    )
-    database_connections: int | None = Field(
-        description="Connections to the database in use by this process."
-    )
-    fastapi_healthy: bool = Field(description="Whether the API works: it answers this.")
-    database_healthy: bool = Field(description="Whether the last check found both stores up.")
-    orchestrator_healthy: bool | None = Field(
-        description="Whether scrapers report as they should; null where none runs."
-    )
-    degraded: list[str] = Field([], description="What could not be asked now.")
-
-
-class ServiceStatus(BaseModel):
-    """A service as last checked."""
-
-    name: str = Field(description="Its name; sites begin with `site:`.", examples=["influxdb"])
-    kind: Kind = Field(description="What it is.")
-    status: Status = Field(description="How it does.")
-    response_time: float | None = Field(
-        description="How long the check took, s; for a site, the mean time of a page.",
-        json_schema_extra={"unit": "s"},
-    )
-    last_check: datetime = Field(description="When it was checked.")
-    error_message: str | None = Field(description="What is wrong.")
-    uptime_percent_24h: float | None = Field(
-        description="Share of the checks of 24 hours that found it up, 0–100.",
-        json_schema_extra={"unit": "percent"},
-    )
-    uptime_percent_30d: float | None = Field(
-        description="Share of the checks of 30 days that found it up, 0–100.",
-        json_schema_extra={"unit": "percent"},
-    )
-
-    @classmethod
-    def of(cls, state: ServiceState) -> ServiceStatus:
-        """The service of ``state``."""
-        return cls(
-            name=state.name,
-            kind=state.kind,
-            status=state.finding.status,
-            response_time=state.finding.response_time,
-            last_check=to_datetime(state.checked_at),
-            error_message=state.finding.message,
-            uptime_percent_24h=state.uptime_24h,
-            uptime_percent_30d=state.uptime_30d,
-        )
-
-
-class ServiceList(BaseModel):
-    """The services."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "items": [
-                    {
-                        "name": "influxdb",
-                        "kind": "store",
-                        "status": "up",
-                        "response_time": 0.004,
-                        "last_check": "2026-01-05T10:02:00Z",
-                        "error_message": None,
-                        "uptime_percent_24h": 100.0,
-                        "uptime_percent_30d": 99.9,
-                    },
-                    {
-                        "name": "site:indeed",
-                        "kind": "site",
-                        "status": "down",
-                        "response_time": 0.8,
-                        "last_check": "2026-01-05T10:02:00Z",
-                        "error_message": "its circuit breaker is open",
-                        "uptime_percent_24h": 91.7,
-                        "uptime_percent_30d": 98.2,
-                    },
-                ],
-                "next_cursor": None,
-            }
-        }
-    )
-
-    items: list[ServiceStatus] = Field(description="The services, the stores first and the sites last.")
-    next_cursor: str | None = Field(None, description="Always null.")
+from scrapewatch.time import now_ns
 
 
 def build_router(services: ApiServices) -> APIRouter:
-    """The routes below ``/monitoring/health``."""
-    router = APIRouter(
-        prefix="/monitoring/health", tags=["health"], route_class=services.telemetry.route_class()
-    )
+    """The routes below ``/monitoring/health``, and ``/monitoring/system-health``."""
+    router = APIRouter(prefix="/monitoring", tags=["health"], route_class=services.telemetry.route_class())
 
-    @router.get("/system", summary="Health at a glance", response_model=SystemHealth)
+    @router.get(
+        "/health/system",
+        summary="Health at a glance",
+        response_model=SystemHealth,
+        responses=problem_responses(503),
+    )
     async def system_health(request: Request) -> SystemHealth:
         """With the database down it answers the rest, and says so in `degraded`."""
-        tenant = tenant_of(request)
-        activity = services.feed.activity(tenant)
-        host = await asyncio.to_thread(services.host.read)
-        counts: Counts | None = None
-        degraded = []
-        try:
-            counts = await services.patience["records"].call(services.records.counts, tenant)
-        except ScrapewatchError:
-            degraded.append("records")
-        states = services.checker.states
-        stores = [state.finding.status for state in states.values() if state.kind is Kind.STORE]
-        sites: dict[str, Any] = {
-            f"{name.removeprefix('site:')}_accessible": state.finding.status is not Status.DOWN
-            for name, state in states.items()
-            if state.kind is Kind.SITE and state.finding.status is not Status.UNKNOWN
-        }
-        return SystemHealth(
-            total_memory_mb=round(host.memory_total_mb, 1),
-            available_memory_mb=round(host.memory_available_mb, 1),
-            cpu_usage_percent=round(host.cpu_percent, 1),
-            disk_usage_percent=host.disk_percent,
-            active_sessions=None if counts is None else counts.active,
-            total_scrapers_running=activity.active_scrapers(now_ns() - 5 * MINUTE),
-            database_connections=services.database_connections(),
-            fastapi_healthy=True,
-            database_healthy=not degraded and all(status is Status.UP for status in stores),
-            orchestrator_healthy=_healthy(states.get("orchestrator")),
-            degraded=degraded,
-            **sites,
-        )
+        return await read_system(services, tenant_of(request))
 
-    @router.get("/services", summary="Status of each service", response_model=ServiceList)
-    async def service_health() -> ServiceList:
+    @router.get("/health/services", summary="Status of each service", response_model=ServiceList)
+    async def service_health(request: Request) -> ServiceList:
         """What the last round of checks found (`SCRAPEWATCH_CHECK_INTERVAL`), with the uptime over a day and over 30 days."""
-        order = {Kind.STORE: 0, Kind.SERVICE: 1, Kind.SITE: 2}
-        states = sorted(services.checker.states.values(), key=lambda state: order[state.kind])
-        return ServiceList(items=[ServiceStatus.of(state) for state in states])
+        return ServiceList(items=services_now(services, tenant_of(request)))
+
+    @router.get(
+        "/system-health",
+        summary="Health with a judgement",
+        response_model=SystemOverview,
+        responses=problem_responses(503),
+    )
+    async def system_overview(request: Request) -> SystemOverview:
+        """What the two routes above answer, with thresholds, an overall status and recommendations.
+
+        From 75 % on a use is a warning, from 90 % on critical. Recommendations name the cause, with a forecast where the samples of the
+        machine carry one.
+        """
+        tenant = tenant_of(request)
+        system = await read_system(services, tenant)
+        machine: MachineReading | None = None
+        degraded: list[str] = []
+        try:
+            machine, degraded = await read_machine(services)
+        except ScrapewatchError:
+            degraded = ["machine"]
+        if not services.outlook.known:
+            degraded.append("forecasts")
+        return overview(
+            now=now_ns(),
+            system=system,
+            services=services_now(services, tenant),
+            machine=machine,
+            fillings=services.outlook.fillings,
+            busy=services.outlook.busy,
+            degraded=degraded,
+        )
 
     return router
 
@@ -213,11 +92,14 @@ def build_probe_router(services: ApiServices) -> APIRouter:
         summary="Whether it can do its work",
         responses={200: _shown({"status": "ready"}, "Ready"), **problem_responses(503)},
     )
-    async def ready() -> Response:
-        """200 with every part ready, or a 503 problem that says what is wrong with which."""
+    async def ready(request: Request) -> Response:
+        """200 with every part ready, or a 503 problem that says what is wrong with which, to who may read."""
         wrong = {name: text for name, text in (await _readiness(services)).items() if text is not None}
         if not wrong:
             return Response(b'{"status":"ready"}', media_type="application/json")
+        asking = await who_asks(request)
+        if asking is None or not asking.may(READ):
+            wrong = dict.fromkeys(wrong, "is not ready")
         return problem(
             503,
             "Not ready",
@@ -265,9 +147,3 @@ async def _readiness(services: ApiServices) -> dict[str, str | None]:
         except TimeoutError:
             found["collector"] = "it does not say how it is"
     return found
-
-
-def _healthy(state: ServiceState | None) -> bool | None:
-    if state is None or state.finding.status is Status.UNKNOWN:
-        return None
-    return state.finding.status is Status.UP

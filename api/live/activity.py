@@ -5,12 +5,12 @@ An event counts in the window of its own time. What is older than :data:`SPAN` i
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scrapewatch.answers import success_rate
+from scrapewatch.answers import mean, share, success_rate
 from scrapewatch.events import OWN
 from scrapewatch.live import Message
 from scrapewatch.time import MINUTE, SECOND
@@ -18,8 +18,12 @@ from scrapewatch.time import MINUTE, SECOND
 STEP = 10 * SECOND
 SPAN = 15 * MINUTE
 
+STEPS_EVERY = 5 * SECOND
+"""The steps that a session reports are kept so densely: enough to tell its pace."""
+
 MOST_SESSIONS = 2_000
 MOST_SITES = 500
+MOST_PROVIDERS = 200
 MOST_ERROR_TYPES = 50
 # Names come from scrapers: beyond these, what is least recently heard of makes room, or is counted under "other".
 
@@ -112,6 +116,35 @@ class Windows:
 
 
 @dataclass(slots=True)
+class ProxyCounts:
+    """What was seen of the proxies of a provider."""
+
+    requests: int = 0
+    failures: int = 0
+    bans: int = 0
+    latency: float = 0.0
+    timed: int = 0
+
+    def add(self, other: ProxyCounts) -> None:
+        """Add ``other`` to this."""
+        self.requests += other.requests
+        self.failures += other.failures
+        self.bans += other.bans
+        self.latency += other.latency
+        self.timed += other.timed
+
+    @property
+    def success(self) -> float | None:
+        """Share of requests that did not fail; None without any."""
+        return share(self.requests - min(self.failures, self.requests), self.requests)
+
+    @property
+    def mean_latency(self) -> float | None:
+        """Mean seconds of a request; None where none is known."""
+        return mean(self.latency, self.timed)
+
+
+@dataclass(slots=True)
 class Breaker:
     """The latest state of a site's circuit breaker; ``time`` in ns."""
 
@@ -126,6 +159,7 @@ class SessionActivity:
 
     windows: Windows = field(default_factory=Windows)
     progress: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    steps: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=SPAN // STEPS_EVERY))
     active_scrapers: dict[str, int] = field(default_factory=dict)
     depth: dict[str, int] = field(default_factory=dict)
     memory_mb: float | None = None
@@ -133,6 +167,16 @@ class SessionActivity:
     last_event: int = 0
     status: str | None = None
     status_at: int = 0
+
+    def see_steps(self, site: str, done: int, total: int | None, time: int) -> None:
+        """Note how far it is at a site, and when all in all it was where."""
+        self.progress[site] = (done, total)
+        whole = sum(done for done, _ in self.progress.values())
+        last = self.steps[-1][0] if self.steps else 0
+        if time >= last:
+            if self.steps and time // STEPS_EVERY == last // STEPS_EVERY:
+                self.steps.pop()
+            self.steps.append((time, whole))
 
 
 class Activity:
@@ -144,6 +188,7 @@ class Activity:
         self._all = Windows()
         self._sites: OrderedDict[str, Windows] = OrderedDict()
         self._sessions: OrderedDict[str, SessionActivity] = OrderedDict()
+        self._proxies: OrderedDict[str, dict[int, ProxyCounts]] = OrderedDict()
         self._errors: dict[int, dict[str, int]] = {}
 
     def see(self, messages: Iterable[Message], now: int) -> None:
@@ -216,6 +261,10 @@ class Activity:
                 session.status_at = time
         if metric == "circuit_breaker":
             self.see_breaker(value["site"], value["state"], value.get("failures"), time)
+        elif metric == "proxy":
+            self.see_proxy(value["provider"], time, _proxy_counts(value))
+        elif metric == "progress" and session is not None:
+            session.see_steps(value.get("site") or "", value["done"], value.get("total"), time)
         elif session is not None:
             _note(session, metric, value)
 
@@ -226,10 +275,40 @@ class Activity:
             self.breakers[site] = Breaker(state, failures, time)
             _bound(self.breakers, site, MOST_SITES)
 
+    def see_proxy(self, provider: str, time: int, counts: ProxyCounts) -> None:
+        """Add what was seen of a provider's proxies at ``time``."""
+        windows = self._proxies.setdefault(provider, {})
+        _bound(self._proxies, provider, MOST_PROVIDERS)
+        start = time - time % STEP
+        windows.setdefault(start, ProxyCounts()).add(counts)
+        if len(windows) > SPAN // STEP + 6:
+            for old in [at for at in windows if at <= start - SPAN]:
+                del windows[old]
+
+    def proxies(self, start: int, stop: int) -> dict[str, ProxyCounts]:
+        """Proxies by provider in the windows from ``start`` (inclusive) to ``stop`` (exclusive), of those that were used; by name."""
+        found = {}
+        for provider in sorted(self._proxies):
+            total = ProxyCounts()
+            for at, counts in self._proxies[provider].items():
+                if start <= at < stop:
+                    total.add(counts)
+            if total.requests:
+                found[provider] = total
+        return found
+
     def seed(self, start: int, site: str, counts: Counts) -> None:
         """Add what a store knows of the window that begins at ``start``, from before this process listened."""
         self._all.at(start).add(counts)
         self._site(site).at(start).add(counts)
+
+    def seed_session(self, session_id: str, start: int, counts: Counts | None = None) -> SessionActivity:
+        """The session, with what a store knows of the window that begins at ``start``, from before this process listened."""
+        session = self._session(session_id)
+        session.last_event = max(session.last_event, start)
+        if counts is not None:
+            session.windows.at(start).add(counts)
+        return session
 
     def total(self, start: int, stop: int) -> Counts:
         """Everything in the windows that begin from ``start`` (inclusive) to ``stop`` (exclusive)."""
@@ -269,6 +348,12 @@ class Activity:
             if session.last_event >= since
         )
 
+    def queued(self, since: int) -> int:
+        """Requests that wait in the queues of all sessions that were heard of since ``since``."""
+        return sum(
+            sum(session.depth.values()) for session in self._sessions.values() if session.last_event >= since
+        )
+
     def _site(self, name: str) -> Windows:
         windows = self._sites.get(name)
         if windows is None:
@@ -300,13 +385,22 @@ def _bound(known: OrderedDict[str, Any], name: str, most: int) -> None:
         known.popitem(last=False)
 
 
+def _proxy_counts(value: Mapping[str, Any]) -> ProxyCounts:
+    requests, latency = value.get("requests", 1), value.get("latency")
+    return ProxyCounts(
+        requests=requests,
+        failures=value.get("failures", 0),
+        bans=value.get("bans", 0),
+        latency=0.0 if latency is None else latency * requests,
+        timed=0 if latency is None else requests,
+    )
+
+
 def _note(session: SessionActivity, metric: str, value: Mapping[str, Any]) -> None:
     site = value.get("site") or ""
     if metric == "session_finished":
         session.active_scrapers.clear()
         session.depth.clear()
-    elif metric == "progress":
-        session.progress[site] = (value["done"], value.get("total"))
     elif metric == "queue":
         if "active_scrapers" in value:
             session.active_scrapers[site] = value["active_scrapers"]

@@ -15,8 +15,9 @@ import structlog
 
 from api.health.checks import HealthChecker
 from api.health.host import HostReader
+from api.health.visible import visible_to
 from api.live import summary
-from api.live.activity import MOST_SESSIONS, SPAN, STEP, Activity, Counts
+from api.live.activity import MOST_SESSIONS, SPAN, STEP, Activity, Counts, ProxyCounts
 from api.live.interval import Interval
 from api.live.stream import Streams, channel_of
 from api.patience import Patience
@@ -38,6 +39,8 @@ RECENT = 20
 SESSIONS = 20
 RECORDED = 10 * SECOND
 """After so many ns the records know what was heard."""
+SESSION_STEP = 3 * STEP
+"""Windows in which the sessions of the last minutes are read."""
 FRESH = 1.0
 """Seconds for which a message serves those who connect."""
 
@@ -99,6 +102,7 @@ class LiveFeed:
         listening = self._hub.subscribe(limit=20_000)
         try:
             await self._seed(now_ns())
+            await self._seed_sessions(now_ns())
             self.seeded.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._count(listening))
@@ -137,7 +141,8 @@ class LiveFeed:
         except ScrapewatchError as error:
             degraded.append("sessions")
             _log.warning("sessions cannot be shown", reason=str(error))
-        states = list(self.checker.states.values()) if self.checker else []
+        checked = self.checker.states if self.checker else {}
+        states = list(visible_to(tenant, checked, activity, now).values())
         host = await asyncio.to_thread(self._host.read)
         return {
             "type": "system",
@@ -307,6 +312,54 @@ class LiveFeed:
             activity.seed(start, site, counts)
         for row in tables["errors"].dicts():
             activity.count_error(row["time"], row["type"], row["count"] or 0, now)
+
+    async def _seed_sessions(self, now: int) -> None:
+        """The same of the sessions and the proxies, in longer windows: there may be a thousand of them."""
+        stop = now - now % SESSION_STEP
+        time_range = TimeRange(stop - SPAN, stop + SESSION_STEP, SESSION_STEP)
+        activity, series = self.activity(DEFAULT_TENANT), self._patience["series"]
+        try:
+            pace, progress, queue, proxies = [
+                await series.call(ask, self._series, name, {}, time_range, tenant=DEFAULT_TENANT)
+                for name in ("session_pace", "session_progress", "queue", "proxies")
+            ]
+            going = {
+                session.session_id
+                for session in await self._patience["records"].call(
+                    self._records.active_sessions, DEFAULT_TENANT, MOST_SESSIONS
+                )
+            }
+        except ScrapewatchError as error:
+            _log.warning("the pace of the sessions is not known", reason=str(error))
+            return
+        for row in (row for row in pace.dicts() if row["session_id"] in going):
+            counts = Counts(
+                jobs=row["scraped"] or 0,
+                pages=row["pages"] or 0,
+                ok=row["ok"] or 0,
+                errors=row["errors"] or 0,
+            )
+            activity.seed_session(row["session_id"], row["time"], counts)
+        for row in progress.dicts():
+            if row["session_id"] in going and row["done"] is not None:
+                activity.seed_session(row["session_id"], row["time"]).see_steps(
+                    row["site"], row["done"], row["total"], row["time"]
+                )
+        for row in (row for row in queue.dicts() if row["session_id"] in going):
+            session = activity.seed_session(row["session_id"], row["time"])
+            if row["active_scrapers"] is not None:
+                session.active_scrapers[row["site"]] = round(row["active_scrapers"])
+            if row["depth"] is not None:
+                session.depth[row["site"]] = round(row["depth"])
+        for row in proxies.dicts():
+            seen = ProxyCounts(
+                requests=row["requests"] or 0,
+                failures=row["failures"] or 0,
+                bans=row["bans"] or 0,
+                latency=row["latency_sum"] or 0.0,
+                timed=row["latency_count"] or 0,
+            )
+            activity.see_proxy(row["provider"], row["time"], seen)
 
 
 def _by_tenant(messages: Sequence[Message]) -> Iterable[tuple[str, Sequence[Message]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from api.health.checks import Kind, ServiceState, Status
+from api.health.findings import Kind, ServiceState, Status
 from api.live.activity import SPAN, STEP, Activity, SessionActivity
 from scrapewatch.answers import per_minute
 from scrapewatch.time import MINUTE, to_rfc3339

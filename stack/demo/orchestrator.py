@@ -14,7 +14,7 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,7 +70,7 @@ class Orchestrator:
         concurrency: int = 2,
         sites: Sequence[str] = DEFAULT_SITES,
         search_terms: Sequence[Search | str] = DEFAULT_SEARCHES,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
         pace: float = 1.0,
         sessions: int | None = None,
     ) -> None:
@@ -235,7 +235,7 @@ async def run_orchestrator(
     concurrency: int = 2,
     sites: Sequence[str] = DEFAULT_SITES,
     search_terms: Sequence[Search | str] = DEFAULT_SEARCHES,
-    api_key: str | None = None,
+    api_key: str | Callable[[], str] | None = None,
     pace: float = 1.0,
 ) -> dict[str, Totals]:
     """Runs an `Orchestrator` to its end; the totals it reported, by session. Arguments as there and for its `run`."""

@@ -14,6 +14,7 @@ import logging
 import random
 import uuid
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -33,12 +34,20 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _showing(api_key: str | Callable[[], str]) -> Callable[[httpx2.Request], httpx2.Request]:
+    def show(request: httpx2.Request) -> httpx2.Request:
+        request.headers["Authorization"] = f"Bearer {api_key if isinstance(api_key, str) else api_key()}"
+        return request
+
+    return show
+
+
 class Reporter:
     """An async context manager: sends while it is open; at its end it waits up to `patience` seconds for the rest to arrive.
 
     Args:
         report_url: where scrapewatch is, such as `http://127.0.0.1:8000`.
-        api_key: sent as a bearer token; none is needed on loopback.
+        api_key: sent as a bearer token, or what makes one for each request; none is needed on loopback until a key was made.
         every: seconds for which events are collected.
         batch_size: events that make a batch full.
         backlog: events that may wait before `room` holds up whoever makes them.
@@ -50,7 +59,7 @@ class Reporter:
         self,
         report_url: str,
         *,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
         every: float = 1.0,
         batch_size: int = 100,
         backlog: int = 10_000,
@@ -72,7 +81,7 @@ class Reporter:
         self._http = httpx2.AsyncClient(
             trust_env=False,
             timeout=10.0,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            auth=None if api_key is None else _showing(api_key),
         )
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tests.api.sites import Site
 from tests.api.stacks import BASE, Stack, make_stack
 
 
@@ -37,3 +38,11 @@ def stack(make: Callable[..., Stack]) -> Stack:
 def client(stack: Stack) -> TestClient:
     """A client of ``stack``, whose checks and live feed do not run."""
     return TestClient(stack.app, base_url=BASE)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A site that answers 404 until it is told otherwise."""
+    running = Site()
+    yield running
+    running.close()

@@ -17,18 +17,25 @@ from api.app import ApiServices, background, build_router
 from api.live.protocol import DroppingProtocol
 from collector.decode import from_model
 from collector.fold import Memory, Request, fold
+from collector.roller import rolled
 from embedded.store import EmbeddedStore
 from records.queries import RecordQueries
 from records.store import SqlRecords
 from scrapewatch.events import validate
+from scrapewatch.gate import GateMiddleware
 from scrapewatch.http import install
+from scrapewatch.line_protocol import encode
 from scrapewatch.live import MemoryHub
-from scrapewatch.ports import Flush
+from scrapewatch.measurements import KEEPING, MEASUREMENTS, Tier
+from scrapewatch.ports import Batch, Flush, TimeRange
 from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns
+from stack.access import credentials_of, make_gate
 from tests.new_records import records_in
 
 BASE = "http://127.0.0.1:8000"
+
+_ROLLED = tuple(name for name, measurement in MEASUREMENTS.items() if measurement.rolled_from is Tier.FLEET)
 
 
 def event(
@@ -57,6 +64,7 @@ class Stack:
     problems: list[str]
     flushes: int = 0
     memory: Memory = field(default_factory=dict)
+    oldest: int = field(default_factory=now_ns)
 
     def store(self, events: Sequence[Mapping[str, Any]], *, source: str | None = None) -> None:
         """Bring ``events`` to both stores."""
@@ -73,6 +81,25 @@ class Stack:
         written = self.series.write(Flush(1, self.flushes, folded.batches))
         assert written.kept is None and not written.rejected
         assert self.records.apply(1, self.flushes, folded.changes)
+        self.oldest = min([self.oldest, *(event["time"] for event in events)])
+
+    def roll(self, *measurements: str) -> None:
+        """Bring the rollups of ``measurements`` up to date: all windows at once, where the roller takes one after the other.
+
+        Without any named, those of all that are rolled up from the fleet.
+        """
+        for tier in (Tier.FLEET_1M, Tier.FLEET_1H):
+            time_range = TimeRange.widened(self.oldest, now_ns(), KEEPING[tier].window)
+            for measurement in measurements or _ROLLED:
+                found = self.series.windows(measurement, time_range, tier=Tier.FLEET, tenant="default")
+                lines = [encode(rolled(point)) for point in found]
+                written = self.series.write(Flush(0, 0, [Batch("default", tier, lines, [0] * len(lines))]))
+                assert written.kept is None and not written.rejected
+
+    def hear(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Let the activity of the last minutes count ``events``, as if the hub had told of them."""
+        messages = [{"tenant": "default", **found} for found in events]
+        self.services.feed.activity("default").see(messages, now_ns())
 
     def publish(self, events: Sequence[Mapping[str, Any]], *, tenant: str = "default") -> None:
         """Tell the hub; belongs to the loop's thread."""
@@ -94,9 +121,27 @@ def make_stack(folder: Path, **settings: Any) -> Stack:
         return {"problems": problems}
 
     chosen = Settings(
-        data_dir=folder, **{"check_interval": 3600.0, "real_time_update_interval": 0.2, **settings}
+        data_dir=folder,
+        # Starlette's client has no address: until a test makes a key, it is the administrator.
+        **{
+            "check_interval": 3600.0,
+            "real_time_update_interval": 0.2,
+            "trust_network": True,
+            **settings,
+        },
     )
-    services = ApiServices(chosen, series, RecordQueries(records.engine), hub, report, status)
+    gate, tokens = make_gate(chosen, records.engine)
+    services = ApiServices(
+        chosen,
+        series,
+        RecordQueries(records.engine),
+        hub,
+        report,
+        status,
+        gate=gate,
+        tokens=tokens,
+        credentials=credentials_of(chosen, records.engine),
+    )
 
     @asynccontextmanager
     async def life(app: FastAPI) -> Any:
@@ -105,6 +150,7 @@ def make_stack(folder: Path, **settings: Any) -> Stack:
             yield
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None)
+    app.add_middleware(GateMiddleware, gate=gate, routes=lambda: app.routes)
     install(app, chosen)
     app.include_router(build_router(services))
     return Stack(app, services, series, records, hub, reported, problems)

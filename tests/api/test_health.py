@@ -12,11 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from api.app import ApiServices, build_router
-from api.health.checks import Finding, Kind, Status, judge_orchestrator, judge_sites
+from api.health.findings import Finding, Kind, Status
+from api.health.judging import judge_orchestrator, judge_proxies, judge_sites
 from api.live.activity import Activity
 from scrapewatch.events import validate
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns
+from tests.api.sites import Site
 from tests.api.stacks import BASE, Stack, event
+from tests.redis import Redis
 
 SERVICES = "/api/v1/monitoring/health/services"
 SYSTEM = "/api/v1/monitoring/health/system"
@@ -65,6 +68,7 @@ def test_each_service_is_listed_with_what_its_check_found(stack: Stack, client: 
         "sql": "up",
         "collector": "degraded",
         "orchestrator": "unknown",
+        "proxies": "unknown",
     }
     assert found["collector"]["error_message"] == "the spool is full"
     assert found["sql"]["response_time"] > 0 and found["sql"]["last_check"].endswith("Z")
@@ -107,22 +111,9 @@ def test_uptimes_are_counted_from_the_checks_that_were_stored(make: Callable[...
 
     # What is older than the rollups' delay is read from them: bring it there as the roller would.
     stack.store([*checks(now - 2 * HOUR, 9, 1), *checks(now - 3 * DAY, 5, 5)])
-    roll(stack, "service_checks", now)
+    stack.roll("service_checks")
     shares = asyncio.run(uptimes(stack))
     assert shares["grafana"] == (90.0, 70.0)
-
-
-def roll(stack: Stack, measurement: str, now: int) -> None:
-    from scrapewatch.line_protocol import encode
-    from scrapewatch.measurements import KEEPING, Tier
-    from scrapewatch.ports import Batch, Flush, TimeRange
-
-    for tier in (Tier.FLEET_1M, Tier.FLEET_1H):
-        time_range = TimeRange.widened(now - 5 * DAY, now, KEEPING[tier].window)
-        found = stack.series.windows(measurement, time_range, tier=Tier.FLEET, tenant="default")
-        lines = [encode(point) for point in found]
-        stack.flushes += 1
-        stack.series.write(Flush(1, stack.flushes, [Batch("default", tier, lines, [0] * len(lines))]))
 
 
 async def uptimes(stack: Stack) -> dict[str, tuple[float | None, float | None]]:
@@ -247,3 +238,89 @@ def test_the_metrics_are_prometheus_text_with_those_of_others(make: Callable[...
         key[1]: value for key, value in named.items() if key[0] == "scrapewatch_api_request_seconds_count"
     }
     assert counts["/monitoring/sessions/{session_id}"] == 2, "by template: ids must not make series"
+
+
+def proxy(provider: str, requests: int, failures: int, *, at: int, **more: Any) -> dict[str, Any]:
+    value = {"provider": provider, "requests": requests, "failures": failures, **more}
+    return {"tenant": "default", **event("proxy", value, time=at)}
+
+
+@pytest.mark.parametrize(
+    ("providers", "status"),
+    [
+        ({}, "unknown"),
+        ({"acme": (2, 2)}, "unknown"),
+        ({"acme": (100, 5)}, "up"),
+        ({"acme": (100, 30)}, "degraded"),
+        ({"acme": (100, 80)}, "down"),
+        ({"acme": (100, 80), "zebra": (100, 0)}, "degraded"),
+        ({"acme": (100, 80), "zebra": (50, 50)}, "down"),
+    ],
+)
+def test_proxies_are_judged_by_what_scrapers_report(
+    providers: dict[str, tuple[int, int]], status: str
+) -> None:
+    now, activity = now_ns(), Activity()
+    activity.see([proxy(name, *counts, at=now) for name, counts in providers.items()], now)
+    assert judge_proxies(activity, now).status == status
+
+
+def test_providers_that_do_badly_are_named_the_worst_first() -> None:
+    now, activity = now_ns(), Activity()
+    activity.see(
+        [
+            proxy("acme", 10, 6, at=now, bans=2, latency=0.5),
+            proxy("zebra", 30, 3, at=now, latency=1.5),
+            proxy("worst", 10, 10, at=now),
+        ],
+        now,
+    )
+    found = judge_proxies(activity, now)
+    assert found.message == (
+        "worst: 10 of 10 requests failed; acme: 6 of 10 requests failed, 2 bans in 5 minutes"
+    )
+    assert found.response_time == pytest.approx((10 * 0.5 + 30 * 1.5) / 40)
+
+
+def test_proxies_of_long_ago_are_judged_by_nothing() -> None:
+    now, activity = now_ns(), Activity()
+    activity.see([proxy("acme", 10, 10, at=now - 6 * MINUTE)], now)
+    assert judge_proxies(activity, now).status is Status.UNKNOWN
+    for k in range(200):
+        activity.see([proxy("acme", 1, 0, at=now + k * 10 * SECOND)], now + k * 10 * SECOND)
+    assert len(activity._proxies["acme"]) < 100, "what is past is let go of"
+
+
+def test_another_tenant_sees_the_services_and_only_its_own_sites(
+    stack: Stack, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = now_ns()
+    stack.hear(pages("indeed", 9, 0, at=now))
+    stack.services.feed.activity("acme").see(pages("linkedin", 0, 9, at=now), now)
+    asyncio.run(stack.services.checker.check())
+    monkeypatch.setattr("api.health.routes.tenant_of", lambda scope: "acme")
+    found = services(client)
+    assert found.keys() == {"embedded store", "sql", "collector", "proxies", "site:linkedin"}
+    assert found["site:linkedin"]["status"] == "down"
+    health = client.get(SYSTEM).json()
+    assert health["linkedin_accessible"] is False and "indeed_accessible" not in health
+    assert health["orchestrator_healthy"] is None
+
+
+def test_redis_and_grafana_are_checked_where_they_are_configured(
+    make: Callable[..., Stack], redis: Redis, site: Site
+) -> None:
+    site.answers["GET", "/api/health"] = 200, b'{"database": "ok"}'
+    stack = make(redis_url=redis.url, grafana_url=site.url)
+    asyncio.run(stack.services.checker.check())
+    found = services(TestClient(stack.app, base_url=BASE))
+    assert found["redis"]["status"] == found["grafana"]["status"] == "up"
+    assert 0 < found["redis"]["response_time"] < 5 and 0 < found["grafana"]["response_time"] < 5
+    site.answers["GET", "/api/health"] = 503, b'{"database": "failing"}'
+    redis.stop()
+    asyncio.run(stack.services.checker.check())
+    found = services(TestClient(stack.app, base_url=BASE))
+    assert found["grafana"]["status"] == "down"
+    assert found["grafana"]["error_message"] == "it answered 503"
+    assert found["redis"]["status"] == "down" and "ConnectionError" in found["redis"]["error_message"]
+    assert found["grafana"]["uptime_percent_24h"] == 50.0

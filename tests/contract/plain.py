@@ -5,6 +5,7 @@ The stores' queries are tested against it, so it shares nothing with them but th
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ from scrapewatch.ports import Batch, Flush, Table, TimeRange
 from scrapewatch.questions import QUESTIONS
 
 STEPS = ("ack", "commit", "fold", "write_series", "apply_records")
+
+OF_THE_RANGE = ("site_totals", "error_totals")
+"""Questions that have no windows: one row stands for the whole range."""
 
 Reading = tuple[str, int, Value]
 """Session (empty where the tier knows none), time, value."""
@@ -57,15 +61,32 @@ def over_sessions(inner: Aggregate) -> Aggregate:
 
 @dataclass(frozen=True)
 class Part:
-    """What one measurement gives to a question: answer column → how it is aggregated, and from which field."""
+    """What one measurement gives to a question: answer column → how it is aggregated, and from which field.
+
+    ``said``: columns of the key that are no tags, and what stands in them.
+    """
 
     measurement: str
     key: tuple[str, ...]
     columns: Mapping[str, tuple[Aggregate, str]]
+    said: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def _sums(*names: str) -> dict[str, tuple[Aggregate, str]]:
     return {name: (total, name) for name in names}
+
+
+def _performance(key: tuple[str, ...]) -> tuple[Part, ...]:
+    return (
+        Part("jobs", key, _sums("scraped")),
+        Part(
+            "pages",
+            key,
+            {"pages": (total, "count"), **_sums("ok", "blocked", "duration_count", "duration_sum")},
+        ),
+        Part("errors", key, {"errors": (total, "count")}),
+        Part("data_quality", key, _sums("items", "valid", "duplicates")),
+    )
 
 
 def parts(question: str, tier: Tier) -> tuple[Part, ...]:
@@ -93,6 +114,46 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
                     "duration_max": (highest, "duration_max"),
                 },
             ),
+        ),
+        "performance": _performance(()),
+        "site_performance": _performance(("site",)),
+        "data_quality": (Part("data_quality", ("site",), _sums("items", "valid", "duplicates")),),
+        "field_coverage": (Part("field_coverage", ("site", "field"), _sums("items", "covered")),),
+        "proxies": (
+            Part(
+                "proxies",
+                ("provider", "proxy"),
+                {
+                    **_sums("requests", "failures", "bans", "bytes", "cost", "latency_sum", "latency_count"),
+                    "latency_max": (highest, "latency_max"),
+                },
+            ),
+        ),
+        "disks": (
+            Part(
+                "host_disks",
+                ("host", "mount"),
+                {"used": (mean, "used"), "total": top("total"), "percent": (mean, "percent")},
+            ),
+        ),
+        "page_times": (Part("pages", ("site",), _sums("duration_count", "duration_sum")),),
+        "site_totals": (
+            Part("jobs", ("site",), _sums("scraped", "saved")),
+            Part(
+                "pages",
+                ("site",),
+                {
+                    "pages": (total, "count"),
+                    **_sums("ok", "blocked", "duration_count", "duration_sum", *histogram.FIELDS),
+                    "duration_max": (highest, "duration_max"),
+                },
+            ),
+            Part("errors", ("site",), {"errors": (total, "count")}),
+        ),
+        "error_totals": (Part("errors", ("site", "type"), _sums("count")),),
+        "costs": (
+            Part("costs", ("site", "kind", "currency"), _sums("amount")),
+            Part("proxies", (), {"amount": (total, "cost")}, {"kind": "proxies"}),
         ),
         "queue": (
             Part(
@@ -130,6 +191,16 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
             ),
             Part(
                 "resources", (), {"memory_mb": (highest, "memory_mb"), "cpu_percent": (mean, "cpu_percent")}
+            ),
+        ),
+        "session_pace": (
+            Part("jobs", ("session_id",), _sums("scraped")),
+            Part("pages", ("session_id",), {"pages": (total, "count"), **_sums("ok")}),
+            Part("errors", ("session_id",), {"errors": (total, "count")}),
+        ),
+        "session_progress": (
+            Part(
+                "progress", ("session_id", "site"), {"done": (highest, "done"), "total": (highest, "total")}
             ),
         ),
         "processes": (
@@ -221,11 +292,16 @@ class PlainStore:
             readings: defaultdict[tuple[Any, ...], list[Reading]] = defaultdict(list)
             for tags, time, fields in self._select(part.measurement, tier, parameters, time_range):
                 start = time // time_range.every * time_range.every
-                names = (tags.get(name, "") if name in part.key else "" for name in known.key[1:])
+                if question in OF_THE_RANGE:
+                    start = time_range.start
+                names = (
+                    tags.get(name, "") if name in part.key else part.said.get(name, "")
+                    for name in known.key[1:]
+                )
                 key = (start, *names)
-                for column, (_, field) in part.columns.items():
-                    if field in fields:
-                        readings[*key, column].append((tags.get("session_id", ""), time, fields[field]))
+                for column, (_, stored) in part.columns.items():
+                    if stored in fields:
+                        readings[*key, column].append((tags.get("session_id", ""), time, fields[stored]))
             for (*key_, column), values in readings.items():
                 rows[tuple(key_)][column] = part.columns[column][0](values)
         answer = []

@@ -111,9 +111,11 @@ def test_hostile_parameters_match_literally_or_not_at_all(series: Series) -> Non
     ]
     write(series, kept)
     expected = plain(kept)
-    for question, tier in ASKED:
-        for parameter in QUESTIONS[question].parameters:
-            for text in (*HOSTILE, "back\\slash", "ends in a backslash\\", "line\nbreak", "\\", "nul\0", "%"):
+    texts = (*HOSTILE, "back\\slash", "ends in a backslash\\", "line\nbreak", "\\", "nul\0", "%")
+    for question, known in QUESTIONS.items():
+        for parameter in known.parameters:
+            # How a text is bound does not depend on the tier: each tier has its share of them.
+            for text, tier in zip(texts, itertools.cycle(known.tiers), strict=False):
                 parameters = parameters_of(question, **{parameter.name: text})
                 rows = expected.ask(question, parameters, whole_range(tier), tier=tier)
                 answer = series.store.ask(
@@ -288,8 +290,17 @@ def test_windows_written_as_rollups_answer_like_the_points_they_were_made_of(ser
         "throughput",
         "errors",
         "success_rate",
+        "page_times",
+        "site_totals",
+        "error_totals",
+        "costs",
         "breaker_states",
         "response_times",
+        "performance",
+        "site_performance",
+        "data_quality",
+        "field_coverage",
+        "proxies",
         "service_uptime",
         "processes",
         "collector_throughput",
@@ -400,7 +411,7 @@ def _additive(measurement: Measurement, tier: Tier, name: str) -> st.SearchStrat
     """Points of the sums of ``measurement``, with ``name`` for the tag that its questions filter by."""
     tag_strategies = {
         tag: st.just(name)
-        if tag in ("site", "service", "session_id", "collector")
+        if tag in ("site", "service", "session_id", "collector", "provider")
         else st.sampled_from(("2xx", "403", "x,y"))
         for tag in measurement.tag_names(tier)
     }
@@ -426,8 +437,12 @@ def _additive(measurement: Measurement, tier: Tier, name: str) -> st.SearchStrat
         "errors",
         "success_rate",
         "response_times",
+        "costs",
         "breaker_states",
         "session_metrics",
+        "data_quality",
+        "field_coverage",
+        "proxies",
         "service_uptime",
         "collector_throughput",
         "collector_latencies",
@@ -455,12 +470,16 @@ def test_the_sums_of_the_windows_are_the_sum_of_the_points(
                 if f.name.startswith(("h", "duration")) and f.fold is Fold.SUM
             }
         },
+        "costs": {"costs": {"amount": "amount"}},
         "breaker_states": {"breakers": {n: n for n in ("transitions", "opened")}},
         "session_metrics": {
             "jobs": {"scraped": "scraped"},
             "pages": {"pages": "count", "ok": "ok", "duration_sum": "duration_sum"},
             "errors": {"errors": "count"},
         },
+        "data_quality": {"data_quality": {n: n for n in ("items", "valid", "duplicates")}},
+        "field_coverage": {"field_coverage": {n: n for n in ("items", "covered")}},
+        "proxies": {"proxies": {n: n for n in ("requests", "bytes", "cost", "latency_sum")}},
         "service_uptime": {"service_checks": {n: n for n in ("checks", "up", "response_time_sum")}},
         "collector_throughput": {
             "collector": {n: n for n in ("accepted", "dead_lettered", "sampler_seconds")}

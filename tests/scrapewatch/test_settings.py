@@ -138,3 +138,15 @@ def test_a_value_that_is_none_of_a_few_is_answered_with_those() -> None:
         ConfigurationError, match=r"^SCRAPEWATCH_LOG_LEVEL: must be one of DEBUG, INFO, WARNING, ERROR$"
     ):
         load({"SCRAPEWATCH_LOG_LEVEL": "LOUD"})
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "app.example.com", "https://app.example.com/", "https://", "null", "ftp://a"]
+)
+def test_an_origin_is_one_as_browsers_write_it(origin: str) -> None:
+    assert load({"SCRAPEWATCH_CORS_ORIGINS": "https://a.example, http://[::1]:3000"}).cors_origins == (
+        "https://a.example",
+        "http://[::1]:3000",
+    )
+    with pytest.raises(ConfigurationError, match="CORS_ORIGINS"):
+        load({"SCRAPEWATCH_CORS_ORIGINS": origin})

@@ -1,0 +1,1 @@
+"""The dashboard: everything at a glance in one answer."""

@@ -1,0 +1,1 @@
+"""Exports: selected figures and records as a file, at once or repeated."""

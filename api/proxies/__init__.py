@@ -1,0 +1,1 @@
+"""Proxies: how each provider and each proxy does."""

@@ -1,0 +1,1 @@
+"""The machine that the API runs on, in all its parts."""

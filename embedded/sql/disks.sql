@@ -1,0 +1,11 @@
+SELECT
+    time // $every * $every AS time,
+    host,
+    mount,
+    avg(used) AS used,
+    max(total)::DOUBLE AS total,
+    avg(percent) AS percent
+FROM host_disks
+WHERE time >= $start AND time < $stop AND ($host = '' OR host = $host)
+GROUP BY 1, 2, 3
+ORDER BY 1, 2, 3

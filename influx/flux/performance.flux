@@ -1,0 +1,16 @@
+// How fast, how well and how cleanly was scraped, of all sites together, of each window.
+total = (tables=<-) => tables |> aggregateWindow(every: v.windowPeriod, fn: sum, createEmpty: false, timeSrc: "_start")
+sums = (measurement, fields) => from(bucket: params.tier)
+    |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
+    |> filter(fn: (r) => r._measurement == measurement)
+    |> filter(fn: (r) => r._field =~ fields)
+    |> total()
+    |> group(columns: ["_field"])
+    |> total()
+    |> keep(columns: ["_time", "_field", "_value"])
+
+sums(measurement: "jobs", fields: /^scraped$/) |> yield(name: "scraped")
+sums(measurement: "pages", fields: /^count$/) |> yield(name: "pages")
+sums(measurement: "pages", fields: /^(ok|blocked|duration_count|duration_sum)$/) |> yield(name: "fields")
+sums(measurement: "errors", fields: /^count$/) |> yield(name: "errors")
+sums(measurement: "data_quality", fields: /^(items|valid|duplicates)$/) |> yield(name: "quality")
