@@ -3,7 +3,8 @@
 //
 //   node examples/orchestrator.mjs --site-url http://127.0.0.1:8100 --report-url http://127.0.0.1:8000 --seconds 60 --seed 1
 //
-// Each event is sent as it happens, in the historic body and as a plain `fetch` of a string sends it (text/plain, no key).
+// Each event is sent as it happens, in the historic body and as a plain `fetch` of a string sends it (text/plain, and
+// a key only where SCRAPEWATCH_API_KEY holds one).
 // At the end a JSON summary of what scrapewatch should know goes to stdout: the totals by session.
 
 import { setTimeout as sleep } from "node:timers/promises";
@@ -41,6 +42,7 @@ if (!options["site-url"] || !(seconds > 0) || !(pace > 0) || !Number.isInteger(s
 }
 const siteUrl = options["site-url"];
 const reportUrl = new URL("/api/v1/monitoring/metrics", options["report-url"]).href;
+const headers = process.env.SCRAPEWATCH_API_KEY ? { Authorization: `Bearer ${process.env.SCRAPEWATCH_API_KEY}` } : {};
 const sites = options.sites.split(",");
 const deadline = performance.now() + seconds * 1000;
 
@@ -59,7 +61,7 @@ async function report(session, metric, value) {
   for (let attempt = 0; ; attempt++) {
     let wait = Math.random() * Math.min(10_000, 250 * 2 ** attempt);
     try {
-      const response = await fetch(reportUrl, { method: "POST", body });
+      const response = await fetch(reportUrl, { method: "POST", body, headers });
       await response.arrayBuffer();
       if (response.ok) {
         count(session, metric, value);

@@ -47,7 +47,7 @@ class Client:
 
     Args:
         url: base URL of the collector, such as ``http://127.0.0.1:8000``.
-        api_key: sent as ``Authorization: Bearer``; none needed on loopback.
+        api_key: sent as ``Authorization: Bearer``; on loopback none is needed until the first key was made.
         timeout: seconds that one try may take.
         give_up_after: seconds after which a send that never got through raises.
         on_wish: called with a session id and what users wish for it (``pause``, ``resume``, ``cancel``), once for each new wish, by

@@ -54,7 +54,7 @@ class Orchestrator:
         concurrency: sessions at once.
         sites: names of the sites to crawl.
         search_terms: what to look for; a plain string is looked for anywhere, on all sites.
-        api_key: for scrapewatch; none is needed on loopback.
+        api_key: for scrapewatch, or what makes one for each request; on loopback none is needed until the first key was made.
         pace: multiplies every wait (delays, cool-downs, intervals of reports); 0.05 makes it twenty times as quick.
         sessions: ends after so many; None goes on until stopped.
 
