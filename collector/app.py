@@ -114,8 +114,8 @@ class Ingest:
 
     The collector's :class:`~collector.observed.Observed` counts the requests, and those turned away by reason: the last part of their
     problem's type, ``tenant-rate`` and ``tenant-share`` for a 429, and ``gone`` for clients that left before their body was there.
-    ``as_events`` makes events of a body that is something else (given with whether it has lines); ``admission`` is that of another, with
-    which it shares what a tenant may.
+    ``as_events`` makes events of a body that is something else (given with whether it has lines, and how many it may have);
+    ``admission`` is that of another, with which it shares what a tenant may.
     """
 
     def __init__(
@@ -124,12 +124,13 @@ class Ingest:
         settings: Settings,
         tenant_of: Callable[[Mapping[str, Any]], str],
         *,
-        as_events: Callable[[bytes, bool], bytes] | None = None,
+        as_events: Callable[[bytes, bool, int], bytes] | None = None,
         admission: Admission | None = None,
     ) -> None:
         self._as_events = as_events
         self._collector = collector
         self._most = settings.max_body_bytes
+        self._most_events = settings.max_events
         self._most_at_once = min(settings.max_body_bytes, IN_ONE_GO)
         self._tenant_of = tenant_of
         self._observed = collector.observed
@@ -261,9 +262,9 @@ class Ingest:
                     room = len(body)
             if self._as_events is not None:
                 if len(body) > IN_ONE_GO:
-                    body = await asyncio.to_thread(self._as_events, body, lines)
+                    body = await asyncio.to_thread(self._as_events, body, lines, self._most_events)
                 else:
-                    body = self._as_events(body, lines)
+                    body = self._as_events(body, lines, self._most_events)
                 lines = False
             receipt = await self._collector.accept(tenant, body, lines=lines, key=key, backfill=backfill)
         except InvalidInput:

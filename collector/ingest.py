@@ -121,14 +121,14 @@ def sift(
     oldest = received_at - (OLDEST_HISTORY if backfill else LIVE_AGE)
     events = decode(body, lines=lines)
     if events is not None:
-        _check_number(len(events), most)
+        check_number(len(events), most)
         times = _times(events, received_at, oldest)
         if times is not None:
             unknown = values.unknown(events, received_at)
             if all(is_clean(events[index].value) for index in unknown):
                 return _admit(Sifted(events, times, []), range(len(events)), unknown, values)
     items = parse_lines(body) if lines else parse(body)
-    _check_number(len(items), most)
+    check_number(len(items), most)
     return sift_items(items, values, received_at=received_at, backfill=backfill)
 
 
@@ -167,7 +167,12 @@ def sift_items(
     return _admit(Sifted(events, times, rejected), places, unknown, values)
 
 
-def _check_number(found: int, most: int) -> None:
+def check_number(found: int, most: int) -> None:
+    """Pass a number of events that a request may have.
+
+    Raises:
+        TooManyEvents: ``found`` is more than ``most``.
+    """
     if found > most:
         raise TooManyEvents(f"the body has {found} events; send up to {most} at once")
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from collector.ingest import parse, parse_lines
+from collector.ingest import check_number, parse, parse_lines
 
 METRIC: Final = "data_quality"
 ENVELOPE: Final = ("session_id", "timestamp", "event_id")
 """What may stand beside the value's own fields, as it would beside the value in an event."""
 
 
-def as_events(body: bytes, lines: bool) -> bytes:
+def as_events(body: bytes, lines: bool, most: int) -> bytes:
     """The body of events that ``body`` stands for: one value, a list of them, or with ``lines`` one a line.
 
     Raises:
         MalformedBody: it is not JSON.
+        TooManyEvents: it has more than ``most``, each of which would become larger here.
     """
     items = parse_lines(body) if lines else parse(body)
+    check_number(len(items), most)
     # Not by the faster encoder: what is no number or no text stays what it is, for the ingest to reject.
     return json.dumps([_as_event(item) for item in items]).encode()
 

@@ -50,7 +50,10 @@ def test_no_route_fails_and_none_shows_what_was_not_asked_for(filled: Stack) -> 
     document = client.get("/openapi.json").json()
     tried = 0
     for path, route in document["paths"].items():
-        parameters: list[dict[str, Any]] = route.get("get", {}).get("parameters", [])
+        read = route.get("get", {})
+        parameters: list[dict[str, Any]] = read.get("parameters", [])
+        if "text/event-stream" in read.get("responses", {}).get("200", {}).get("content", {}):
+            continue  # has no end
         for parameter in parameters:
             for text in TEXTS:
                 url, query = path, {}

@@ -98,6 +98,11 @@ def test_a_large_report_is_taken(shared: Running) -> None:
     assert shared.http.post(PATH, json=body).json()["accepted"] == 900
 
 
+def test_more_than_a_request_may_have_are_refused_before_they_become_larger(shared: Running) -> None:
+    answer = shared.http.post(PATH, content=b"[" + b"{}," * 10_000 + b"{}]")
+    assert answer.status_code == 413
+
+
 def test_it_is_in_the_document_with_the_schema_of_the_event(shared: Running) -> None:
     document = shared.http.get("/openapi.json").json()
     assert "requestBody" in document["paths"][PATH]["post"]
