@@ -127,8 +127,10 @@ def test_a_schedule_that_cannot_be_is_refused(client: TestClient, wrong: dict[st
 def test_a_file_is_written_when_its_range_is_over_and_holds_that_range(
     stack: Stack, client: TestClient, tmp_path: Path
 ) -> None:
-    due = next_hour()
+    due = next_hour() - HOUR
     create(client)
+    with writing(stack.records.engine) as db:
+        db.execute(update(ExportSchedule).values(next_run_at=to_datetime(due)))
     stack.store(
         [
             event("job_scraped", {"site": "indeed", "count": count}, time=at)
