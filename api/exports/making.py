@@ -33,12 +33,12 @@ class Steps:
 
     def step(self) -> bytes | None:
         """The next piece, which may be empty; None at the end, and once it was closed."""
-        with self._turn:
-            try:
+        try:
+            with self._turn:
                 return None if self._over else next(self._pieces, None)
-            finally:
-                if self._over:
-                    self._end()
+        finally:
+            if self._over:  # it was closed meanwhile, by somebody who did not wait
+                self.close()
 
     def close(self) -> None:
         """Let go of files and places in queries: now, or at the end of the step that is under way."""

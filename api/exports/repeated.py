@@ -1,8 +1,8 @@
 """Exports that are repeated: written on time into the data folder, by one process at a time.
 
-Each file covers a range that ends at a multiple of the cadence (UTC), and is written :data:`SETTLE` later, when what happened in it is
-stored and rolled up. When the next one is due stands in the records, so that a restart neither forgets nor repeats one: what came due
-meanwhile is written afterwards, as far back as files are kept.
+Each file covers a range that ends at a multiple of the cadence (UTC; a week begins on Monday), and is written :data:`SETTLE` later, when
+what happened in it is stored and rolled up. When the next one is due stands in the records, so that a restart neither forgets nor
+repeats one: what came due meanwhile is written afterwards, as far back as files are kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from api.exports.tables import TIMEFRAMES, Selection, tables_of, window_of
 from api.patience import Patience
 from records.exports import ExportSchedules, Schedule
 from scrapewatch.problems import InvalidInput, StoreUnavailable
-from scrapewatch.time import MINUTE, SECOND, now_ns, parse_interval, to_datetime, to_ns
+from scrapewatch.time import DAY, MINUTE, SECOND, now_ns, parse_interval, to_datetime, to_ns
 
 LEASE: Final = "exports"
 LEASE_SECONDS: Final = 60.0
@@ -160,9 +160,13 @@ class Repeated:
         return path
 
 
+_MONDAY: Final = 4 * DAY
+"""The first Monday of 1970: all cadences of up to a day divide it, and weeks begin with it."""
+
+
 def first_after(moment: int, every: int) -> int:
-    """The first multiple of ``every`` after ``moment`` (ns)."""
-    return moment - moment % every + every
+    """When a schedule with the cadence ``every`` is due next after ``moment`` (ns)."""
+    return moment - (moment - _MONDAY) % every + every
 
 
 def folder_of(folder: Path, schedule: Schedule) -> Path:

@@ -67,7 +67,8 @@ class NewSchedule(BaseModel):
     )
     format: FormatName = Field("csv", description="Format of the files.")
     cadence: Literal["1m", "5m", "15m", "1h", "6h", "12h", "24h", "7d"] = Field(
-        "24h", description="How often: at the multiples of it in UTC, so that 24h is at midnight."
+        "24h",
+        description="How often: at the multiples of it in UTC, so that 24h is at midnight, and 7d on Monday.",
     )
     timeframe: Timeframe = Field("24h", description="How much time each file covers, up to when it is due.")
     metrics: list[str] = Field(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from api.analytics.roi import read_price
-from scrapewatch.problems import InvalidInput
+from records import queries
+from scrapewatch.problems import InvalidInput, StoreUnavailable
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns, to_ns
 from tests.api.stacks import BASE, Stack, event
 
@@ -73,8 +75,6 @@ def inside(events: Events, start: str, stop: str) -> Events:
 
 
 def _ns(text: str) -> int:
-    from datetime import datetime
-
     return to_ns(datetime.fromisoformat(text))
 
 
@@ -189,9 +189,6 @@ def test_without_points_the_summary_answers_the_sessions_and_the_other_way_round
 
 
 def _records_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    from records import queries
-    from scrapewatch.problems import StoreUnavailable
-
     def down(_: Any) -> Any:
         raise StoreUnavailable("the records are on holiday")
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from api.exports.formats import FORMATS, Format
-from api.exports.repeated import LEASE, RETRY_EVERY, SETTLE, Repeated
+from api.exports.repeated import LEASE, RETRY_EVERY, SETTLE, Repeated, first_after
+from records.engine import writing
 from records.leases import hold_lease
-from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns, to_rfc3339
+from records.models import ExportSchedule
+from scrapewatch.problems import StoreUnavailable
+from scrapewatch.time import HOUR, MINUTE, SECOND, now_ns, parse_interval, to_datetime, to_ns, to_rfc3339
 from tests.api.stacks import BASE, Stack, event
 
 PATH = "/api/v1/monitoring/export/schedules"
@@ -122,8 +127,10 @@ def test_a_schedule_that_cannot_be_is_refused(client: TestClient, wrong: dict[st
 def test_a_file_is_written_when_its_range_is_over_and_holds_that_range(
     stack: Stack, client: TestClient, tmp_path: Path
 ) -> None:
-    due = next_hour()
+    due = next_hour() - HOUR
     create(client)
+    with writing(stack.records.engine) as db:
+        db.execute(update(ExportSchedule).values(next_run_at=to_datetime(due)))
     stack.store(
         [
             event("job_scraped", {"site": "indeed", "count": count}, time=at)
@@ -192,8 +199,6 @@ def test_old_files_of_a_schedule_are_deleted_and_no_others(
 def test_a_store_that_is_down_is_told_and_the_file_is_written_once_it_is_back(
     stack: Stack, client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scrapewatch.problems import StoreUnavailable
-
     due = next_hour()
     create(client)
 
@@ -245,6 +250,23 @@ def test_a_mistake_of_ours_is_told_and_holds_up_no_other_schedule(
     assert (a["last_error"], a["last_file"], b["last_error"]) == ("a mistake", None, None)
 
 
+@pytest.mark.parametrize(
+    ("cadence", "due"),
+    [
+        ("1m", "2026-01-07T10:21:00Z"),
+        ("15m", "2026-01-07T10:30:00Z"),
+        ("12h", "2026-01-07T12:00:00Z"),
+        ("24h", "2026-01-08T00:00:00Z"),
+        ("7d", "2026-01-12T00:00:00Z"),
+    ],
+)
+def test_schedules_are_due_at_round_times_and_weekly_ones_on_monday(cadence: str, due: str) -> None:
+    wednesday = to_ns(datetime(2026, 1, 7, 10, 20, 30, tzinfo=UTC))
+    assert to_rfc3339(first_after(wednesday, parse_interval(cadence))) == due
+    exactly = first_after(wednesday, parse_interval(cadence))
+    assert first_after(exactly, parse_interval(cadence)) == exactly + parse_interval(cadence)
+
+
 def test_only_the_process_that_holds_the_lease_writes(
     stack: Stack, client: TestClient, tmp_path: Path
 ) -> None:
@@ -275,12 +297,6 @@ def test_a_running_application_writes_what_is_due(make: Callable[..., Stack], tm
         PATH, json={"name": "minutes", "cadence": "1m", "timeframe": "1h"}
     )
     # As if it had been made some minutes ago.
-    from sqlalchemy import update
-
-    from records.engine import writing
-    from records.models import ExportSchedule
-    from scrapewatch.time import to_datetime
-
     now = now_ns()
     past = now - now % MINUTE - 3 * MINUTE
     with writing(stack.records.engine) as db:
@@ -291,4 +307,3 @@ def test_a_running_application_writes_what_is_due(make: Callable[..., Stack], tm
                 break
             asyncio.run(asyncio.sleep(0.05))
     assert files(tmp_path)[0] == name(past - HOUR, past, "minutes", "csv")
-    assert DAY > MINUTE

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from api.analytics.market import MarketInsights
 from records.market import Market, Period
 from records.salaries import normalise
+from scrapewatch.problems import StoreUnavailable
 from scrapewatch.time import DAY, now_ns, to_datetime
 from tests.api.stacks import Stack, event
 
@@ -133,8 +134,6 @@ def test_without_postings_there_is_an_empty_answer(client: TestClient) -> None:
 def test_without_the_records_the_answer_is_a_problem(client: TestClient, stack: Stack) -> None:
     def down(*_: Any, **__: Any) -> Any:
         raise StoreUnavailable("the records are on holiday")
-
-    from scrapewatch.problems import StoreUnavailable
 
     stack.services.market.market = down  # type: ignore[method-assign]
     assert client.get(PATH).status_code == 503

@@ -209,7 +209,7 @@ def test_postings_of_before_the_migration_are_counted_by_it(records: SqlRecords)
     events = [posted(k, random.Random(k), 20) for k in range(50)]
     store(records, [[started("Python"), started("data")], events])
     everything = [asked(records, 10), asked(records, 10, search_term="python")]
-    downgrade(records.engine, "0002")
+    downgrade(records.engine, "0004")
     upgrade(records.engine)
     again = [asked(records, 10), asked(records, 10, search_term="python")]
     for was, is_ in zip(everything, again, strict=True):
