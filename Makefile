@@ -56,7 +56,7 @@ $(UV): $(DEV)
 
 lock: $(UV)  ## pin the newest dependencies that pyproject.toml allows (ARGS=--upgrade) or those it newly names
 	$(COMPILE) $(ARGS) --extra dev pyproject.toml -o requirements/dev.txt
-	$(COMPILE) $(ARGS) --extra server --extra postgres --extra redis -c requirements/dev.txt pyproject.toml -o requirements/server.txt
+	$(COMPILE) $(ARGS) --extra server --extra postgres --extra redis --extra otel -c requirements/dev.txt pyproject.toml -o requirements/server.txt
 	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
 		$(COMPILE) $(ARGS) -c requirements/dev.txt - -o requirements/build.txt
 
