@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -22,10 +23,19 @@ class Patience:
         name: of the store, for people.
         seconds: how long a caller waits.
         threads: calls at once; more wait for their turn within the same time.
+        asking: entered for each call, with the name of its function.
     """
 
-    def __init__(self, name: str, *, seconds: float = 5.0, threads: int = 16) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        seconds: float = 5.0,
+        threads: int = 16,
+        asking: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> None:
         self._name = name
+        self._asking = asking
         self._seconds = seconds
         self._limiter = CapacityLimiter(threads)
 
@@ -36,7 +46,7 @@ class Patience:
             StoreUnavailable: it did not answer in time; its thread is left to end by itself.
         """
         try:
-            with anyio.fail_after(self._seconds):
+            with self._asking(_name(function)), anyio.fail_after(self._seconds):
                 return await to_thread.run_sync(
                     partial(function, *args, **kwargs), abandon_on_cancel=True, limiter=self._limiter
                 )
@@ -45,3 +55,8 @@ class Patience:
                 f"{self._name} did not answer within {self._seconds:g} s; try again",
                 retry_after=self._seconds,
             ) from error
+
+
+def _name(function: Callable[..., object]) -> str:
+    name = getattr(function, "__name__", "")
+    return name if name.isidentifier() else "other"  # what has no name of its own, such as a lambda

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from api.asked import RECORDS, Asked, AskedSeries
 from api.exports.making import STEP_SECONDS, ExportMaker
 from api.exports.repeated import LEASE, Repeated
 from api.exports.tables import ExportReader
@@ -77,6 +79,7 @@ class ApiServices:
     tokens: Tokens | None = None
     credentials: SqlCredentials | None = None
 
+    asked: Asked = field(init=False)
     patience: dict[str, Patience] = field(init=False)
     started_at: int = field(init=False)
     alerts: AlertRecords = field(init=False)
@@ -95,8 +98,10 @@ class ApiServices:
     telemetry: Telemetry = field(init=False)
 
     def __post_init__(self) -> None:
+        self.asked = Asked()
+        self.series = AskedSeries(self.series, self.asked)
         self.patience = {
-            "records": Patience("the database"),
+            "records": Patience("the database", asking=partial(self.asked.asking, RECORDS)),
             "series": Patience("the store of points"),
             "checks": Patience("it", threads=4),
             "exports": Patience("what is exported", seconds=STEP_SECONDS, threads=4),
@@ -137,7 +142,7 @@ class ApiServices:
             self.probes,
         )
         self.feed.checker = self.checker
-        self.telemetry = Telemetry(self.connections, self.checker, self.extra_metrics)
+        self.telemetry = Telemetry(self.connections, self.checker, self.asked, self.extra_metrics)
 
     def _checks(self) -> dict[str, tuple[Kind, Check]]:
         settings, patience = self.settings, self.patience["checks"]

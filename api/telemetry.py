@@ -13,10 +13,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from api.asked import BUCKETS, Asked
 from api.health.checks import HealthChecker
 from api.health.findings import Status
 from api.live.connections import Connections
 from scrapewatch import __version__
+from scrapewatch.http import status_of
+from scrapewatch.tracing import span
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """https://prometheus.io/docs/instrumenting/exposition_formats/"""
@@ -42,6 +45,7 @@ class Telemetry:
         self,
         connections: Connections,
         checker: HealthChecker,
+        asked: Asked,
         extra: Callable[[], Iterable[Metric]] | None,
     ) -> None:
         self._registry = CollectorRegistry()
@@ -53,11 +57,13 @@ class Telemetry:
         )
         self._seconds = Histogram(
             "scrapewatch_api_request_seconds",
-            "Time that the API took to answer, in seconds.",
-            ("route",),
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            "Time that the API took to answer, in seconds; of a stream, until it began.",
+            ("method", "route", "status"),
+            buckets=BUCKETS,
             registry=self._registry,
         )
+        for metric in (asked.seconds, asked.failures):
+            self._registry.register(metric)
         self._connections = connections
         self._checker = checker
         self._registry.register(_Called(self._own))
@@ -79,14 +85,28 @@ class Telemetry:
 
                 async def measured(request: Request) -> Response:
                     began = time.perf_counter()
-                    status = "error"
-                    try:
-                        response = await handle(request)
-                        status = str(response.status_code)
-                        return response
-                    finally:
-                        seconds.labels(route).observe(time.perf_counter() - began)
-                        requests.labels(request.method, route, status).inc()
+                    status = 500
+                    with span(
+                        f"{request.method} {route}",
+                        {
+                            "http.request.method": request.method,
+                            "http.route": route,
+                            "scrapewatch.request_id": getattr(request.state, "request_id", ""),
+                        },
+                        headers=request.scope["headers"],
+                    ) as answering:
+                        try:
+                            response = await handle(request)
+                            status = response.status_code
+                            return response
+                        except Exception as error:
+                            status = status_of(error)
+                            raise
+                        finally:
+                            answering.set({"http.response.status_code": status})
+                            labels = (request.method, route, str(status))
+                            seconds.labels(*labels).observe(time.perf_counter() - began)
+                            requests.labels(*labels).inc()
 
                 return measured
 
@@ -99,7 +119,19 @@ class Telemetry:
         info.add_metric((__version__,), 1)
         yield info
         yield GaugeMetricFamily(
-            "scrapewatch_api_websockets", "WebSockets that are open.", self._connections.open
+            "scrapewatch_api_websockets",
+            "WebSockets and streams of events that are open.",
+            self._connections.open,
+        )
+        yield CounterMetricFamily(
+            "scrapewatch_api_websockets_accepted",
+            "WebSockets and streams of events that were let in.",
+            self._connections.accepted,
+        )
+        yield CounterMetricFamily(
+            "scrapewatch_api_websockets_refused",
+            "WebSockets and streams of events that found no room.",
+            self._connections.refused,
         )
         yield CounterMetricFamily(
             "scrapewatch_api_websocket_dropped_clients",

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +26,7 @@ from scrapewatch.line_protocol import decode
 from scrapewatch.measurements import Tier
 from scrapewatch.ports import Batch, Flush, RecordChanges, RecordStore, Rejected, SeriesStore
 from scrapewatch.problems import StoreUnavailable
+from scrapewatch.tracing import Span, span
 
 log = structlog.get_logger(__name__)
 
@@ -207,8 +209,9 @@ class Forwarder:
         if folding.events + lost < MOST_EVENTS:  # a full one could not have waited
             self._pace.spend(time.monotonic())
         number = outbox.next_number()
-        folded = folding.finish(collector_no=self._collector_no, number=number)
-        outbox.persist(number, Cut(taken.last_position, (), damaged, size), folded)
+        with span("fold", {"scrapewatch.flush": number, "scrapewatch.events": folding.events}):
+            folded = folding.finish(collector_no=self._collector_no, number=number)
+            outbox.persist(number, Cut(taken.last_position, (), damaged, size), folded)
         self._observed.fold.add(spent + time.perf_counter() - began)
         for event in self._persisted.values():
             event.set()
@@ -293,7 +296,11 @@ class Forwarder:
         joined = Flush(self._collector_no, flushes[-1].number, _joined(flushes))
         while not self._stop.is_set():
             began = time.perf_counter()
-            result = self._series.write(joined)
+            with _step("write points", flushes) as writing:
+                result = self._series.write(joined)
+                writing.set(
+                    {"scrapewatch.kept": result.kept is not None, "scrapewatch.points": result.accepted}
+                )
             self._observed.write_series.add(time.perf_counter() - began)
             if result.kept is None:
                 state.problem = None
@@ -318,13 +325,18 @@ class Forwarder:
     def _apply(self, flush: PersistedFlush) -> None:
         began = time.perf_counter()
         try:
-            self._records.apply(self._collector_no, flush.number, flush.changes)
+            with _step("apply records", [flush]):
+                self._records.apply(self._collector_no, flush.number, flush.changes)
         finally:
             self._observed.apply_records.add(time.perf_counter() - began)
 
     def _mark_windows(self, flushes: list[PersistedFlush]) -> None:
         changes = [change for flush in flushes for change in flush.changes]
-        self._until_done(flushes, self.windows_state, lambda: self._records.mark_windows(changes))
+        self._until_done(flushes, self.windows_state, lambda: self._mark(flushes, changes))
+
+    def _mark(self, flushes: list[PersistedFlush], changes: list[RecordChanges]) -> None:
+        with _step("mark windows", flushes):
+            self._records.mark_windows(changes)
 
     def _until_done(
         self, flushes: list[PersistedFlush], state: SinkState, send: Callable[[], object]
@@ -347,6 +359,18 @@ class Forwarder:
             self._outbox.passed(sink, [flush.number for flush in flushes])
             self._persisted["records"].set()
             return
+
+
+def _step(name: str, flushes: Sequence[PersistedFlush]) -> AbstractContextManager[Span]:
+    """A span of a step that ``flushes`` take together: a trace of its own, found by the number of the last."""
+    return span(
+        name,
+        {
+            "scrapewatch.flush": flushes[-1].number,
+            "scrapewatch.flushes": len(flushes),
+            "scrapewatch.events": sum(flush.events for flush in flushes),
+        },
+    )
 
 
 def _joined(flushes: Sequence[PersistedFlush]) -> Sequence[Batch]:

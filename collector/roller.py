@@ -19,6 +19,7 @@ from scrapewatch.measurements import KEEPING, MEASUREMENTS, QUANTILES, Tier, rol
 from scrapewatch.ports import Batch, DirtyWindow, Flush, RecordChanges, RecordStore, SeriesStore, TimeRange
 from scrapewatch.problems import StoreUnavailable
 from scrapewatch.time import MINUTE, now_ns, window_start
+from scrapewatch.tracing import span
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +67,8 @@ class Roller:
         windows = self._records.dirty_windows(_MOST_WINDOWS, settled_before=settled_before)
         done = 0
         for tenant, tier, group in _runs(windows):
-            self._compute(tenant, tier, group)
+            with span("roll up", {"scrapewatch.tier": tier, "scrapewatch.windows": len(group)}):
+                self._compute(tenant, tier, group)
             if not self._hold():
                 # It took longer than the lease: another roller may have read newer points, and what it wrote be overwritten by now.
                 anew = {tier: [window.start for window in group]}

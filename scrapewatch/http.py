@@ -128,6 +128,21 @@ def _entry(error: ScrapewatchError) -> tuple[int, str, str]:
     return found or (500, "internal", "")
 
 
+def status_of(error: Exception) -> int:
+    """The status with which a request is answered that failed with ``error``; 499, which nobody sees, where the client is gone."""
+    if isinstance(error, ScrapewatchError):
+        return _entry(error)[0]
+    if isinstance(error, HTTPException):
+        return error.status_code
+    if isinstance(error, RequestValidationError):
+        return 400 if _is_no_json(error) else 422
+    return 499 if isinstance(error, ClientDisconnect) else 500
+
+
+def _is_no_json(error: RequestValidationError) -> bool:
+    return any(item["type"] == "json_invalid" for item in error.errors())
+
+
 def problem_of(error: ScrapewatchError) -> Response:
     """The problem that a domain error is over HTTP; one that is not in the table is not the caller's business, and a 500."""
     status, name, title = _entry(error)
@@ -255,8 +270,9 @@ async def _on_http_exception(_: Request, error: Exception) -> Response:
 
 
 async def _on_invalid_request(_: Request, error: Exception) -> Response:
-    found = cast(RequestValidationError, error).errors()
-    if any(item["type"] == "json_invalid" for item in found):
+    error = cast(RequestValidationError, error)
+    found = error.errors()
+    if _is_no_json(error):
         return problem(400, "The body is not JSON", "the body could not be read as JSON", kind="not-json")
     status, kind, title = PROBLEMS[InvalidInput]
     errors = [{"field": _where(item["loc"]), "reason": str(item["msg"])} for item in found[:100]]

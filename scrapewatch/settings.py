@@ -140,6 +140,11 @@ class Settings(BaseModel):
     log_format: str = Field(
         "console", pattern="^(console|json)$", description="console for people, json for machines."
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="URL of an OpenTelemetry receiver (OTLP over HTTP, such as http://127.0.0.1:4318) that traces are sent to. "
+        "OpenTelemetry's own OTEL_EXPORTER_OTLP_ENDPOINT does as well; with neither there are none.",
+    )
 
     influx_url: str | None = Field(None, description="URL of InfluxDB 2; none means the embedded store.")
     influx_token: SecretStr | None = Field(

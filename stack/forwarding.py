@@ -16,6 +16,7 @@ from scrapewatch.problems import ConfigurationError
 from scrapewatch.settings import Settings
 from stack.logs import set_up_logs
 from stack.stores import open_series, records_url
+from stack.tracing import tracing
 
 
 def command(settings: Settings) -> Command | None:
@@ -53,8 +54,9 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
     try:
-        # The collector brought the tables up to date.
-        forward_aside(connection, lambda: (open_series(settings), SqlRecords(records_url(settings))))
+        with tracing(settings, ["forwarding"]):
+            # The collector brought the tables up to date.
+            forward_aside(connection, lambda: (open_series(settings), SqlRecords(records_url(settings))))
     except (EOFError, OSError):
         pass  # the collector went before it had said what to do
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Structured logs: lines for people on a terminal, JSON for machines."""
+"""Structured logs without secrets: lines for people on a terminal, JSON for machines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TextIO, cast
 import structlog
 
 from scrapewatch.settings import Settings
+from stack.redaction import Redaction
 
 
 class _Lenient:
@@ -30,8 +31,21 @@ class _Lenient:
             self._stream.flush()
 
 
+class _Structured(logging.Handler):
+    """What libraries log, in the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log it as ours."""
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # a fault of theirs must not become one of ours
+            text = str(record.msg)
+        structlog.get_logger(record.name).log(level, text, exc_info=record.exc_info)
+
+
 def set_up_logs(settings: Settings) -> None:
-    """Log to standard error as the settings say."""
+    """Log to standard error as the settings say, and have libraries log there from warnings on."""
     level = logging.getLevelNamesMapping()[settings.log_level]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -45,11 +59,14 @@ def set_up_logs(settings: Settings) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if settings.log_format == "json":
-        processors.append(structlog.processors.format_exc_info)
+    processors += [structlog.processors.format_exc_info, Redaction(settings)]
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Lenient(sys.stderr))),
         cache_logger_on_first_use=False,
     )
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, _Structured)]:
+        root.removeHandler(handler)
+    root.addHandler(_Structured(logging.WARNING))

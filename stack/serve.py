@@ -35,6 +35,7 @@ from stack.connection import Connection
 from stack.parts import API, COLLECTOR, url_of
 from stack.quiet_server import QuietServer
 from stack.stores import open_records, open_series
+from stack.tracing import tracing
 
 if TYPE_CHECKING:
     from api.services import ApiServices
@@ -282,7 +283,7 @@ async def serving(settings: Settings, parts: Sequence[str]) -> AsyncIterator[Ser
         ConfigurationError: the settings or the surroundings do not allow a start.
         StoreUnavailable: the records do not answer.
     """
-    with contextlib.ExitStack() as stores:
+    with tracing(settings, parts), contextlib.ExitStack() as stores:
         listening = stores.enter_context(contextlib.closing(listen(settings)))
         app = build(settings, parts, stores)
         config = uvicorn.Config(

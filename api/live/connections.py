@@ -11,6 +11,8 @@ class Connections:
 
     def __init__(self, most: int) -> None:
         self.open = 0
+        self.accepted = 0
+        self.refused = 0
         self.dropped_messages = 0
         self.dropped_clients = 0
         self._most = most
@@ -19,9 +21,11 @@ class Connections:
     def one_more(self) -> Iterator[bool]:
         """Whether there is room for one more; it counts until the block ends."""
         if self.open >= self._most:
+            self.refused += 1
             yield False
             return
         self.open += 1
+        self.accepted += 1
         try:
             yield True
         finally:
