@@ -10,20 +10,26 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from scrapewatch import examples, histogram
+from scrapewatch.access import Rule, rule_of
 from scrapewatch.events import METRICS, OWN, TYPES
 from scrapewatch.measurements import KEEPING, MEASUREMENTS, Field, Fold, Measurement, Tier, fields_in
 from scrapewatch.questions import QUESTIONS, Question
 from scrapewatch.settings import BARE, PREFIX, Settings
 from scrapewatch.time import DAY, HOUR, MINUTE, SECOND
+from stack.logs import set_up_logs
+
+if TYPE_CHECKING:
+    from stack.walk import Route
 
 ROOT = Path(__file__).parents[1]
 
@@ -295,6 +301,88 @@ def example_of_env() -> str:
     return _text(lines)
 
 
+def api() -> str:
+    """The routes: what each needs, what it asks, and how long it takes."""
+    routes = _walk()
+    measured = _measured()
+    stores = list(dict.fromkeys(row["store"] for row in measured))
+    page = _page(
+        "The API",
+        "Every route, below `/api/v1` where it is written so and also without it. With examples to try: `/docs` of a running stack; "
+        "what needs which scope: [security.md](security.md). Made by asking an application for all of it and looking at what it asked its "
+        "stores in turn ([`stack/walk.py`](../stack/walk.py)), from the table of scopes "
+        "([`scrapewatch/access.py`](../scrapewatch/access.py)) and from `bench/results/api.json`.",
+    )
+    page += [
+        "**asks**: [questions](questions.md) to the store of points; after *records*, queries to the database "
+        "([`records/`](../records)). Nothing: it is answered from memory, such as what the last checks found.",
+        "",
+        "**ms**: p50 and p95 of a request with 90 days of a busy fleet in the stores, by the slowest of the route's parameters and loads "
+        "that `make bench-api` tries.",
+        "",
+    ]
+    for tag in dict.fromkeys(route.tag for route in routes):
+        page += [f"## {tag}", ""]
+        page += _table(
+            ("route", "what", "scope", "asks", *(f"{store}, ms" for store in stores or ("measured",))),
+            (_route(route, measured, stores or [""]) for route in routes if route.tag == tag),
+        )
+    return _text(page)
+
+
+@cache
+def _walk() -> Sequence[Route]:
+    from stack.walk import walk  # it loads the servers
+
+    return walk()
+
+
+def _measured() -> list[dict[str, Any]]:
+    """The rows of the benchmark of the API, the slowest of a route and store first; none before it was run."""
+    path = ROOT / "bench" / "results" / "api.json"
+    if not path.is_file():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return sorted(rows, key=lambda row: -row["p95_ms"])
+
+
+def _route(route: Route, measured: Sequence[Mapping[str, Any]], stores: Sequence[str]) -> list[str]:
+    slowest = (
+        next((row for row in measured if (row["store"], row["route"]) == (store, route.path)), None)
+        if route.method == "GET"
+        else None
+        for store in stores
+    )
+    rule = rule_of(route.method, route.path)
+    return [
+        f"`{route.method} {route.path}`",
+        route.summary,
+        "nobody" if rule is None else _needed(rule),
+        _asked(route.asked or ()),
+        *("" if row is None else f"{row['p50_ms']:.1f} / {row['p95_ms']:.1f}" for row in slowest),
+    ]
+
+
+def _needed(rule: Rule) -> str:
+    if rule.scope is None:
+        return "none"
+    return f"`{rule.scope}`, of the tenant `default`" if rule.at_home else f"`{rule.scope}`"
+
+
+def _asked(asked: Sequence[tuple[str, str]]) -> str:
+    """What a route asked, the questions first."""
+    questions = [call for store, call in asked if store == "series"]
+    queries = [f"`{call}`" for store, call in asked if store == "records"]
+    told = [f"[{name}](questions.md#{name})" for name in questions]
+    if len(questions) > len(QUESTIONS) // 2:
+        told = ["the one that is named"]
+    return (
+        ", ".join(told)
+        + ("; " if told and queries else "")
+        + (f"*records:* {', '.join(queries)}" if queries else "")
+    )
+
+
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "docs/metrics.md": metrics,
@@ -302,6 +390,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "docs/questions.md": questions,
         "docs/settings.md": settings,
         ".env.example": example_of_env,
+        "docs/api.md": api,
     }
 )
 """File → what renders it."""
@@ -343,6 +432,7 @@ def main(arguments: Sequence[str]) -> int:
     if list(arguments) not in ([], ["--check"]):
         sys.stderr.write("usage: python -m stack.docs [--check]\n")
         return 2
+    set_up_logs(Settings(log_level="ERROR"))  # what is done for the pages is not worth a line
     old = stale()
     if arguments:
         sys.stderr.writelines(f"{name} is not what its source says: run `make docs`\n" for name in old)

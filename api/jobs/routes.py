@@ -166,7 +166,7 @@ async def read_jobs(services: ApiServices, tenant: str, limit: int) -> JobList:
     """
     now = now_ns()
     counts, sessions, jobs = await services.patience["records"].call(
-        _records, services, tenant, to_datetime(now - FAILED_FOR), limit
+        jobs_in_records, services, tenant, to_datetime(now - FAILED_FOR), limit
     )
     activity = services.feed.activity(tenant)
     items = [
@@ -184,9 +184,16 @@ async def read_jobs(services: ApiServices, tenant: str, limit: int) -> JobList:
     )
 
 
-def _records(
+def jobs_in_records(
     services: ApiServices, tenant: str, since: datetime, limit: int
 ) -> tuple[Counts, list[Session], Mapping[str, Mapping[str, int]]]:
+    """What the records know of jobs: how many are in which state, the sessions, and by session their postings by site.
+
+    Sessions that go on come first, then those that failed ``since`` then, ``limit`` in all. It blocks.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
     records = services.records
     sessions = records.active_sessions(tenant, limit)
     if len(sessions) < limit:

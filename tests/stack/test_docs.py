@@ -114,6 +114,42 @@ def test_every_type_of_event_is_documented_with_an_example_that_is_one() -> None
                 assert f"| `{name}` |" in section
 
 
+def test_every_route_is_documented_with_its_scope_and_what_it_asked() -> None:
+    rows = dict(re.findall(r"(?m)^\| `(\w+ \S+)` \| [^|]*\| (.*) \|$", docs.api()))
+    assert rows.keys() >= {"GET /readyz", "GET /docs", "WS /api/v1/ws/system", "POST /api/v1/admin/keys"}
+    scope, asked, *_ = rows["GET /api/v1/monitoring/sessions/{session_id}/metrics"].split(" | ")
+    assert scope == "`monitoring:read`"
+    assert asked == "[session_metrics](questions.md#session_metrics); *records:* `session`"
+    assert "the one that is named" in rows["GET /api/v1/monitoring/questions/{question}"]
+    assert [line for line, told in rows.items() if "nobody" in told] == []
+    named = {name for told in rows.values() for name in re.findall(r"questions\.md#(\w+)", told)}
+    assert named <= QUESTIONS.keys()
+
+
+def test_a_latency_is_that_of_the_slowest_request_of_a_route(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = "/api/v1/monitoring/sessions"
+    rows = [
+        {"store": store, "route": route, "query": query, "p50_ms": p50, "p95_ms": p95}
+        for store, query, p50, p95 in (
+            ("embedded", "", 3.0, 4.04),
+            ("embedded", "limit=200", 9.0, 11.0),
+            ("InfluxDB", "", 1.0, 2.0),
+        )
+    ]
+    results = tmp_path / "bench" / "results"
+    results.mkdir(parents=True)
+    (results / "api.json").write_text(json.dumps({"rows": rows}))
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    page = docs.api()
+    assert "| embedded, ms | InfluxDB, ms |" in page
+    (row,) = re.findall(rf"(?m)^\| `GET {route}` .*$", page)
+    assert row.endswith("| 9.0 / 11.0 | 1.0 / 2.0 |")
+    (row,) = re.findall(r"(?m)^\| `GET /readyz` .*$", page)
+    assert row.endswith("|  |  |")
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_an_example_of_each_type_leaves_a_point_or_a_change_of_state(metric: str) -> None:
     event = validate(examples.EVENTS[metric])
