@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstrain
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from scrapewatch.events import TYPES
+from scrapewatch.events import TYPES, Described
 from scrapewatch.time import to_datetime, to_ns
 
 Event = Any
@@ -68,6 +68,8 @@ def _bounds(found: Sequence[Any]) -> tuple[dict[str, Any], bool]:
             case annotated_types.MaxLen():
                 bounds["max_length"] = item.max_length
             case BeforeValidator() | AfterValidator() if getattr(item.func, "__name__", "") in _MET_OTHERWISE:
+                pass
+            case Described():
                 pass
             case _ if type(item).__name__ in ("Strict", "AllowInfNan", "_PydanticGeneralMetadata"):
                 pass  # msgspec is strict, and JSON has no infinity

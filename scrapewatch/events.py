@@ -20,10 +20,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     StringConstraints,
     TypeAdapter,
     create_model,
 )
+from pydantic_core import CoreSchema
 
 from scrapewatch.measurements import ERROR_TYPES, MEASUREMENTS
 from scrapewatch.time import to_ns
@@ -44,6 +46,22 @@ def _plain(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("has half of a surrogate pair; send valid Unicode") from None
     return text
+
+
+class Described:
+    """Says in JSON schemas by a ``pattern`` what a validator demands of a text; it demands nothing itself."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "pattern": self._pattern}
+
+
+_WITHOUT_NUL = Described("^[^\\u0000]*$")
+_NOT_BLANK = Described("^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$")
 
 
 def _utc(moment: datetime) -> datetime:
@@ -69,13 +87,16 @@ def _error_type(value: Any) -> Any:
 
 Moment = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_utc)]
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True), AfterValidator(_plain)
+    str,
+    StringConstraints(min_length=1, max_length=100, strip_whitespace=True),
+    AfterValidator(_plain),
+    _NOT_BLANK,
 ]
-Id = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain)]
-Short = Annotated[str, StringConstraints(max_length=500), AfterValidator(_plain)]
-Address = Annotated[str, StringConstraints(max_length=4_000), AfterValidator(_plain)]
-Text = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_plain)]
-LongText = Annotated[str, StringConstraints(max_length=200_000), AfterValidator(_plain)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain), _WITHOUT_NUL]
+Short = Annotated[str, StringConstraints(max_length=500), AfterValidator(_plain), _WITHOUT_NUL]
+Address = Annotated[str, StringConstraints(max_length=4_000), AfterValidator(_plain), _WITHOUT_NUL]
+Text = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_plain), _WITHOUT_NUL]
+LongText = Annotated[str, StringConstraints(max_length=200_000), AfterValidator(_plain), _WITHOUT_NUL]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 OneOrMore = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e15, le=1e15)]

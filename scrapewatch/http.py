@@ -310,6 +310,9 @@ def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
                 operation["security"] = [{"bearer": [rule.scope]}]
                 for status, description in problem_responses(401, 403, 429).items():
                     answers.setdefault(str(status), description)
+            if "requestBody" in operation:
+                for status, description in problem_responses(400, 413).items():
+                    answers.setdefault(str(status), description)
             if MEDIA_TYPE not in answers.get("422", {}).get("content", {MEDIA_TYPE: None}):
                 answers["422"] = invalid
     return schema

@@ -38,7 +38,9 @@ def range_of(
     if stop is not None and start is None:
         raise InvalidInput("a range that ends somewhere begins somewhere: name that, too", "from")
     until = now if stop is None else _moment(stop, "to")
-    begun = until - _length(last or LAST, "last") if start is None else _moment(start, "from")
+    begun = (
+        until - _length(LAST if last is None else last, "last") if start is None else _moment(start, "from")
+    )
     if begun >= until:
         raise InvalidInput("the range ends before it begins", "to")
     window = window_for(begun, until) if every is None else _length(every, "every")

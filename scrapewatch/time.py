@@ -11,7 +11,10 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
-_INTERVAL = re.compile(r"([0-9]{1,5})([smhd])")
+LENGTH_PATTERN = "^[1-9][0-9]{0,4}[smhd]$"
+"""What :func:`parse_interval` reads, for schemas."""
+
+_INTERVAL = re.compile(r"([1-9][0-9]{0,4})([smhd])")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,7 +55,7 @@ def parse_interval(text: str) -> int:
 
     """
     match = _INTERVAL.fullmatch(text)
-    if match is None or int(match[1]) == 0:
+    if match is None:
         raise ValueError(
             f"{text[:20]!r} is not a length of time: write a number and s, m, h or d, such as 5m"
         )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from records.credentials import KeyInfo, TenantInfo
+from scrapewatch.access import ROLES, SCOPES
 
 _Title = Annotated[str, StringConstraints(max_length=500)]
 
@@ -49,13 +50,18 @@ class NewKey(BaseModel):
         max_length=20,
         description="What it allows: scopes (`monitoring:read`, `metrics:write`, `alerts:write`, `admin:*`) or roles (`viewer`, "
         "`writer`, `operator`, `admin`).",
+        json_schema_extra={"items": {"type": "string", "enum": [*SCOPES, *ROLES]}},
     )
     tenant: str | None = Field(
         None, max_length=64, description="Whose it is; by default the tenant of who asks."
     )
     expires_at: AwareDatetime | None = Field(None, description="When it ends; null for never.")
     expires_in_days: float | None = Field(
-        None, gt=0, le=3_650, description="The same as days from now, where `expires_at` is not given."
+        None,
+        strict=True,
+        gt=0,
+        le=3_650,
+        description="The same as days from now, where `expires_at` is not given.",
     )
 
 
@@ -125,7 +131,9 @@ class TenantChange(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"disabled": True}})
 
     title: _Title | None = Field(None, description="What people call it.")
-    disabled: bool | None = Field(None, description="Whether its keys are refused. Its data stays.")
+    disabled: bool | None = Field(
+        None, strict=True, description="Whether its keys are refused. Its data stays."
+    )
 
 
 class Tenant(BaseModel):

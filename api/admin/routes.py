@@ -292,6 +292,7 @@ def _oauth_error(error: str) -> dict[str, Any]:
     }
 
 
+_FIELDS = ("grant_type", "client_id", "client_secret", "scope")
 _FORM: dict[str, Any] = {
     "required": True,
     "content": {
@@ -327,7 +328,7 @@ async def _form(request: Request) -> Mapping[str, str]:
         fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20, errors="strict")
     except ValueError:
         raise _OAuthError("invalid_request", "that is no form") from None
-    if any(len(values) > 1 for values in fields.values()):
+    if any(len(values) > 1 for name, values in fields.items() if name in _FIELDS):  # others are passed over
         raise _OAuthError("invalid_request", "a field comes twice")
     return {name: values[0] for name, values in fields.items()}
 

@@ -28,6 +28,12 @@ _RESOURCES = ("resource", "site", "session_id", "service", "provider", "collecto
 """Labels that name what is affected, the first that is there counts."""
 
 
+def _written(value: Any) -> Any:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("is no RFC 3339 date and time in text")
+    return value
+
+
 def _never(value: Any) -> Any:
     # The zero time of Go stands for what has not happened.
     return None if isinstance(value, str) and value.startswith("0001-") else value
@@ -39,8 +45,8 @@ class GrafanaAlert(BaseModel):
     status: Literal["firing", "resolved"] = Field(description="Whether it fires or is over.")
     labels: dict[Id, Text] = Field(default_factory=dict, max_length=100, description="Its labels.")
     annotations: dict[Id, Text] = Field(default_factory=dict, max_length=100, description="Its annotations.")
-    startsAt: Moment = Field(description="Since when it fires.")  # noqa: N815 - Grafana's name
-    endsAt: Annotated[Moment | None, BeforeValidator(_never)] = Field(  # noqa: N815
+    startsAt: Annotated[Moment, BeforeValidator(_written)] = Field(description="Since when it fires.")  # noqa: N815 - Grafana's name
+    endsAt: Annotated[Moment | None, BeforeValidator(_never), BeforeValidator(_written)] = Field(  # noqa: N815
         None, description="Since when it is over."
     )
     values: dict[str, Any] | None = Field(None, description="Values of its queries and expressions.")

@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 
 from records import alerts as records
 from scrapewatch.events import Moment, Name, Short, Text
-from scrapewatch.time import parse_interval
+from scrapewatch.time import LENGTH_PATTERN, parse_interval
 
 Severity = Literal["info", "warning", "critical"]
 AlertStatus = Literal["firing", "acknowledged", "resolved"]
@@ -155,7 +155,7 @@ class Matcher(_Shown):
 
     name: Name = Field(description="rule, severity, resource, or the name of a label.")
     value: Short = Field(description="What it is, exactly; what an alert does not have is the empty text.")
-    negated: bool = Field(False, description="Whether it must be anything but that.")
+    negated: bool = Field(False, strict=True, description="Whether it must be anything but that.")
 
 
 class NewSilence(BaseModel):
@@ -177,7 +177,10 @@ class NewSilence(BaseModel):
     starts_at: Moment | None = Field(None, description="When it begins; now, if not given.")
     ends_at: Moment | None = Field(None, description="When it ends.")
     duration: str | None = Field(
-        None, max_length=10, description="How long it lasts, such as 30m, 2h or 1d, instead of `ends_at`."
+        None,
+        max_length=10,
+        description="How long it lasts, such as 30m, 2h or 1d, instead of `ends_at`.",
+        json_schema_extra={"pattern": LENGTH_PATTERN},
     )
     comment: Text = Field("", description="Why.")
     by: Name | None = Field(None, description="Who makes it; whose credential it is, if not given.")

@@ -113,7 +113,7 @@ def build_router(services: ApiServices) -> APIRouter:
         return AlertsTold.model_validate(told)
 
     @router.get(
-        "/alerts/{alert_id}",
+        "/alerts/{alert_id:int}",
         summary="One alert",
         response_model=Alert,
         responses=problem_responses(404, 422, 503),
@@ -124,7 +124,7 @@ def build_router(services: ApiServices) -> APIRouter:
         return Alert.model_validate(found)
 
     @router.post(
-        "/alerts/{alert_id}/acknowledge",
+        "/alerts/{alert_id:int}/acknowledge",
         summary="Say that somebody sees to an alert",
         response_model=Alert,
         responses=problem_responses(400, 404, 409, 422, 503),
@@ -134,7 +134,7 @@ def build_router(services: ApiServices) -> APIRouter:
         return await done(alerts.acknowledge, request, alert_id, deed or Deed())
 
     @router.post(
-        "/alerts/{alert_id}/resolve",
+        "/alerts/{alert_id:int}/resolve",
         summary="Say that an alert is over",
         response_model=Alert,
         responses=problem_responses(400, 404, 422, 503),
@@ -191,7 +191,7 @@ def build_router(services: ApiServices) -> APIRouter:
         )
 
     @router.delete(
-        "/silences/{silence_id}",
+        "/silences/{silence_id:int}",
         status_code=204,
         summary="End a silence",
         response_class=Response,

@@ -131,7 +131,7 @@ class SessionFigures(BaseModel):
         )
 
 
-class SitePerformance(PerformanceFigures):
+class SiteSummary(PerformanceFigures):
     """The figures of one site."""
 
     site: str = Field(description="The site.")
@@ -173,7 +173,7 @@ class PerformanceSummary(BaseModel):
     change_percent: PerformanceChange | None = Field(
         description="Against the time of the same length before; null where the points cannot be read."
     )
-    sites: list[SitePerformance] = Field(description="Each site, the one with most postings first.")
+    sites: list[SiteSummary] = Field(description="Each site, the one with most postings first.")
     degraded: list[str] = Field(description="What could not be asked now: `series`, `records`.")
 
     @classmethod
@@ -187,7 +187,7 @@ class PerformanceSummary(BaseModel):
     ) -> PerformanceSummary:
         """The summary of what the stores answered; None where one did not."""
         figures = change = None
-        sites: list[SitePerformance] = []
+        sites: list[SiteSummary] = []
         if totals is not None:
             by_site = figures_by_site(totals.now)
             before = figures_of_all(figures_by_site(totals.before).values())
@@ -206,10 +206,10 @@ class PerformanceSummary(BaseModel):
         )
 
 
-def sites_of(by_site: Mapping[str, Figures], hours: float) -> list[SitePerformance]:
+def sites_of(by_site: Mapping[str, Figures], hours: float) -> list[SiteSummary]:
     """The sites that anything was tried at, the one with most postings first."""
     sites = [
-        SitePerformance.model_validate({"site": site, **_values(figures, hours)})
+        SiteSummary.model_validate({"site": site, **_values(figures, hours)})
         for site, figures in by_site.items()
         if figures
     ]
@@ -337,7 +337,7 @@ def _direction(change: float | None) -> Literal["up", "down", "steady"] | None:
     return "up" if change > 0 else "down"
 
 
-class ComparedSite(SitePerformance):
+class ComparedSite(SiteSummary):
     """A site beside the others."""
 
     share_of_jobs: float | None = Field(

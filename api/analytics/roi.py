@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -262,20 +264,20 @@ def _notes(costs: Table, items: Sequence[SiteEconomics], currency: str, results:
     return notes
 
 
+PRICE_PATTERN: Final = r"^[^\s:](?:[^\r\n]{0,98}[^\s:])?:[0-9]{1,9}(?:\.[0-9]{1,6})?$"
+"""What :func:`read_price` reads, for schemas."""
+
+
 def read_price(text: str) -> tuple[str, float]:
     """Name and price of 1,000 results of a competitor, written ``name:price``.
 
     Raises:
         InvalidInput: it is not of that form.
     """
-    name, _, figure = text.rpartition(":")
-    try:
-        price = float(figure)
-    except ValueError:
-        price = math.nan
-    if not name.strip() or not (math.isfinite(price) and 0 <= price <= 1e9):
+    if re.fullmatch(PRICE_PATTERN, text) is None:
         raise InvalidInput(
             "write a competitor as name:price, with its price for 1,000 results, such as someone:4.50",
             "query.competitor",
         )
-    return name.strip()[:100], price
+    name, _, figure = text.rpartition(":")
+    return name, float(figure)

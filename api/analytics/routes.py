@@ -18,7 +18,7 @@ from api.analytics.performance import (
     PerformanceTrend,
     SitesComparison,
 )
-from api.analytics.roi import OwnFigures, Roi, read_price
+from api.analytics.roi import PRICE_PATTERN, OwnFigures, Roi, read_price
 from api.services import ApiServices
 from records.queries import SessionNumbers
 from scrapewatch.http import problem_responses
@@ -169,7 +169,7 @@ def build_router(services: ApiServices) -> APIRouter:
         days: Days = 30,
         investment: Annotated[
             float | None,
-            Query(gt=0, le=1e12, allow_inf_nan=False, description="What you invested.", examples=[1000]),
+            Query(ge=0.01, le=1e12, allow_inf_nan=False, description="What you invested.", examples=[1000]),
         ] = None,
         monthly_return: Annotated[
             float | None,
@@ -188,6 +188,7 @@ def build_router(services: ApiServices) -> APIRouter:
                 description="A competitor and its price for 1,000 results, as `name:price`; may be repeated. "
                 "Without any, those of `SCRAPEWATCH_COMPETITOR_PRICES`.",
                 examples=[["someone:4.50"]],
+                json_schema_extra={"items": {"type": "string", "pattern": PRICE_PATTERN}},
             ),
         ] = None,
         currency: Annotated[

@@ -72,9 +72,15 @@ class NewSchedule(BaseModel):
     )
     timeframe: Timeframe = Field("24h", description="How much time each file covers, up to when it is due.")
     metrics: list[str] = Field(
-        list(DEFAULT), min_length=1, max_length=50, description=f"What is in it, of: {', '.join(TABLES)}."
+        list(DEFAULT),
+        min_length=1,
+        max_length=50,
+        description=f"What is in it, of: {', '.join(TABLES)}.",
+        json_schema_extra={"items": {"type": "string", "enum": list(TABLES)}},
     )
-    keep: int = Field(30, ge=1, le=1_000, description="Files that are kept; older ones are deleted.")
+    keep: int = Field(
+        30, strict=True, ge=1, le=1_000, description="Files that are kept; older ones are deleted."
+    )
 
 
 class Schedule(NewSchedule):

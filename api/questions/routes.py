@@ -14,10 +14,33 @@ from scrapewatch.http import problem_responses
 from scrapewatch.ports import Table
 from scrapewatch.questions import QUESTIONS, Question
 from scrapewatch.ranges import LAST, range_of
-from scrapewatch.time import now_ns, to_rfc3339
+from scrapewatch.time import LENGTH_PATTERN, now_ns, to_rfc3339
 
 _TIME: dict[str, Any] = {"name": "time", "type": "time", "unit": "", "description": "start of the window"}
 _SCRAPED: dict[str, Any] = {"name": "scraped", "type": "int", "unit": "1", "description": "postings found"}
+
+
+# What the kernel reads by itself, whose reasons say more than a pattern could.
+_LENGTH: dict[str, Any] = {"pattern": LENGTH_PATTERN}
+_MOMENT: dict[str, Any] = {"format": "date-time"}
+
+
+def _own_parameters() -> list[dict[str, Any]]:
+    """The parameters of all questions, as those of the route."""
+    takers: dict[str, list[str]] = {}
+    for name in sorted(QUESTIONS):
+        for parameter in QUESTIONS[name].parameters:
+            takers.setdefault(parameter.name, []).append(name)
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": {"type": "string"},
+            "description": f"Of the questions {', '.join(questions)}.",
+        }
+        for name, questions in takers.items()
+    ]
 
 
 class Column(BaseModel):
@@ -126,23 +149,44 @@ def build_router(services: ApiServices) -> APIRouter:
         summary="Ask a question",
         response_model=Rows,
         responses=problem_responses(422, 503),
+        openapi_extra={"parameters": _own_parameters()},
     )
     async def ask_question(
         request: Request,
         question: Annotated[
-            str, Path(max_length=100, description="Name of the question.", examples=["throughput"])
+            str,
+            Path(
+                max_length=100,
+                description="Name of the question.",
+                examples=["throughput"],
+                json_schema_extra={"enum": sorted(QUESTIONS)},
+            ),
         ],
         last: Annotated[
-            str | None, Query(description=f"How far back, such as 24h or 7d; {LAST} where no range is named.")
+            str | None,
+            Query(
+                description=f"How far back, such as 24h or 7d; {LAST} where no range is named.",
+                json_schema_extra=_LENGTH,
+            ),
         ] = None,
         start: Annotated[
-            str | None, Query(alias="from", description="Where the range begins, RFC 3339.")
+            str | None,
+            Query(alias="from", description="Where the range begins, RFC 3339.", json_schema_extra=_MOMENT),
         ] = None,
         stop: Annotated[
-            str | None, Query(alias="to", description="Where it ends, RFC 3339; now if not given.")
+            str | None,
+            Query(
+                alias="to",
+                description="Where it ends, RFC 3339; now if not given.",
+                json_schema_extra=_MOMENT,
+            ),
         ] = None,
         every: Annotated[
-            str | None, Query(description="Length of a window, such as 5m; about 300 windows if not given.")
+            str | None,
+            Query(
+                description="Length of a window, such as 5m; about 300 windows if not given.",
+                json_schema_extra=_LENGTH,
+            ),
         ] = None,
     ) -> Rows:
         """The question's own parameters go into the query of the address, too, such as `?site=indeed`.

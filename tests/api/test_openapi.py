@@ -69,3 +69,8 @@ def test_every_field_says_what_it_is(model: type[BaseModel]) -> None:
 def test_an_example_has_the_fields_of_what_it_is_an_example_of(model: type[BaseModel]) -> None:
     example = model.model_json_schema()["example"]
     assert model.model_validate(example).model_dump(mode="json") == example
+
+
+def test_a_schema_is_named_as_a_reader_would_name_it(client: TestClient) -> None:
+    names = client.get("/openapi.json").json()["components"]["schemas"]
+    assert [name for name in names if "__" in name] == [], "two models of one name"
