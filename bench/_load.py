@@ -103,6 +103,11 @@ class Load:
         self.start()
         return self.wait()
 
+    def stop(self) -> None:
+        """End it, whatever it had still to send; what came of the rest is not told."""
+        self._process.terminate()
+        self._process.communicate()
+
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")

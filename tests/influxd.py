@@ -21,6 +21,7 @@ from types import TracebackType
 from tests.loopback import START_SECONDS, free_port, wait_for
 
 STOP_SECONDS = 20.0
+_TOKEN = "operator.token"
 
 _GO_MOD = Path(__file__).parents[1] / "tools" / "influxd" / "go.mod"
 
@@ -57,7 +58,7 @@ class Influxd:
     """A running InfluxDB with one organisation, one bucket (`setup`) and an operator token.
 
     Entering starts it and sets it up; leaving stops it and deletes its data. In between it may be killed,
-    stopped and restarted: url, token and data stay.
+    stopped and restarted: url, token and data stay. With ``kept`` it starts on a copy of what :meth:`keep` left in that folder.
 
     Raises:
         FileNotFoundError: no binary was given, and none found.
@@ -67,13 +68,14 @@ class Influxd:
     org = "scrapewatch"
     bucket = "setup"
 
-    def __init__(self, binary: Path | None = None) -> None:
+    def __init__(self, binary: Path | None = None, *, kept: Path | None = None) -> None:
         binary = binary or find_influxd()
         if binary is None:
             raise FileNotFoundError("no influxd: run `bash tools/influxd/build.sh`, or set INFLUXD")
         self.binary = binary
         self.url = ""
         self.token = ""
+        self._kept = kept
         self._data: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -81,8 +83,13 @@ class Influxd:
         self._data = tempfile.TemporaryDirectory(prefix="influxd-", ignore_cleanup_errors=True)
         self.url = f"http://127.0.0.1:{free_port()}"
         try:
-            self._start()
-            self._set_up()
+            if self._kept is not None:
+                shutil.copytree(self._kept, self._folder, dirs_exist_ok=True)
+                self.token = (self._folder / _TOKEN).read_text()
+                self._start()
+            else:
+                self._start()
+                self._set_up()
         except BaseException:
             self._discard()
             raise
@@ -136,6 +143,12 @@ class Influxd:
         """Start it again on the same data and port; if it still runs, stop it first."""
         self.stop()
         self._start()
+
+    def keep(self, folder: Path) -> None:
+        """Stop it, and leave a copy of its data in ``folder``, which must not be there yet."""
+        self.stop()
+        (self._folder / _TOKEN).write_text(self.token)
+        shutil.copytree(self._folder, folder)
 
     def delete_org(self, org: str) -> None:
         """Delete an organisation that a test made, with its buckets: others share the server."""

@@ -53,17 +53,20 @@ def find_postgres() -> Path | None:
 class Postgres:
     """A running PostgreSQL. Entering starts it; leaving stops it and deletes its data; in between it may be stopped and restarted.
 
+    With ``kept`` it starts on a copy of what :meth:`keep` left in that folder.
+
     Raises:
         FileNotFoundError: no programs were given, and none found.
         AssertionError: on entering or restarting, when it does not come up.
     """
 
-    def __init__(self, programs: Path | None = None) -> None:
+    def __init__(self, programs: Path | None = None, *, kept: Path | None = None) -> None:
         programs = programs or find_postgres()
         if programs is None:
             raise FileNotFoundError("no PostgreSQL: install it, or set POSTGRES_BIN")
         self.programs = programs
         self.port = 0
+        self._kept = kept
         self._data: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._names = (f"test_{number}" for number in itertools.count())
@@ -75,20 +78,10 @@ class Postgres:
             if self._user is not None:
                 shutil.chown(self._folder, self._user)
             self._folder.chmod(0o700)
-            made = subprocess.run(
-                [
-                    self.programs / "initdb",
-                    f"--pgdata={self._folder / 'data'}",
-                    *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"),
-                ],
-                capture_output=True,
-                text=True,
-                cwd="/",
-                user=self._user,
-                check=False,
-            )
-            if made.returncode:
-                raise AssertionError(f"initdb failed: {made.stderr}")
+            if self._kept is None:
+                self._initialise()
+            else:
+                self._copy_kept()
             self._start()
         except BaseException:
             self._discard()
@@ -141,6 +134,11 @@ class Postgres:
                 self._process.wait()
             self._process = None
 
+    def keep(self, folder: Path) -> None:
+        """Stop it, and leave a copy of its data in ``folder``, which must not be there yet."""
+        self.stop()
+        shutil.copytree(self._folder / "data", folder)
+
     def restart(self) -> None:
         """Start it again on the same data and port; if it still runs, stop it first."""
         self.stop()
@@ -163,6 +161,30 @@ class Postgres:
         if self._data is None:
             raise RuntimeError("PostgreSQL has its data, log and port only inside its `with` block")
         return Path(self._data.name)
+
+    def _initialise(self) -> None:
+        made = subprocess.run(
+            [
+                self.programs / "initdb",
+                f"--pgdata={self._folder / 'data'}",
+                *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"),
+            ],
+            capture_output=True,
+            text=True,
+            cwd="/",
+            user=self._user,
+            check=False,
+        )
+        if made.returncode:
+            raise AssertionError(f"initdb failed: {made.stderr}")
+
+    def _copy_kept(self) -> None:
+        assert self._kept is not None
+        copied = shutil.copytree(self._kept, self._folder / "data")
+        copied.chmod(0o700)
+        if self._user is not None:
+            for path in (copied, *copied.rglob("*")):
+                shutil.chown(path, self._user)
 
     def _start(self) -> None:
         log = self._folder / "postgres.log"
