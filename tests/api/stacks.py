@@ -22,7 +22,7 @@ from embedded.store import EmbeddedStore
 from records.queries import RecordQueries
 from records.store import SqlRecords
 from scrapewatch.events import validate
-from scrapewatch.gate import GateMiddleware
+from scrapewatch.gate import Gate, GateMiddleware
 from scrapewatch.http import install
 from scrapewatch.line_protocol import encode
 from scrapewatch.live import MemoryHub
@@ -149,11 +149,17 @@ def make_stack(folder: Path, **settings: Any) -> Stack:
         async with background(services):
             yield
 
-    app = FastAPI(lifespan=life, docs_url=None, redoc_url=None)
-    app.add_middleware(GateMiddleware, gate=gate, routes=lambda: app.routes)
-    install(app, chosen)
-    app.include_router(build_router(services))
+    app = application_of(services, gate, lifespan=life)
     return Stack(app, services, series, records, hub, reported, problems)
+
+
+def application_of(services: ApiServices, gate: Gate, **options: Any) -> FastAPI:
+    """The API of ``services`` behind ``gate``."""
+    app = FastAPI(docs_url=None, redoc_url=None, **options)
+    app.add_middleware(GateMiddleware, gate=gate, routes=lambda: app.routes)
+    install(app, services.settings)
+    app.include_router(build_router(services))
+    return app
 
 
 class Served:

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from api.app import ApiServices, build_router
+from api.app import ApiServices
 from influx.store import InfluxStore
 from records.queries import RecordQueries
-from scrapewatch.http import install
 from scrapewatch.live import MemoryHub
 from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns
-from tests.api.stacks import BASE
+from stack.access import make_gate
+from tests.api.stacks import BASE, application_of
 from tests.new_records import records_in
 
 PATIENCE = 0.3
@@ -58,10 +57,10 @@ def services(hanging: str, tmp_path: Path) -> Iterator[ApiServices]:
 
 @pytest.fixture
 def client(services: ApiServices) -> TestClient:
-    app = FastAPI()
-    install(app, services.settings)
-    app.include_router(build_router(services))
-    return TestClient(app, base_url=BASE)
+    # Starlette's client has no address: with a network that is trusted it is the administrator.
+    settings = services.settings.model_copy(update={"trust_network": True})
+    gate, _ = make_gate(settings, services.records.engine)
+    return TestClient(application_of(services, gate), base_url=BASE)
 
 
 @pytest.mark.parametrize(
