@@ -24,6 +24,9 @@ from tests.new_records import records_in
 
 PATIENCE = 0.3
 
+HANGS = 30.0
+"""Seconds after which the store's own client would give up: an answer well before that did not wait for it, on a busy machine, too."""
+
 
 @pytest.fixture
 def hanging() -> Iterator[str]:
@@ -35,7 +38,7 @@ def hanging() -> Iterator[str]:
 @pytest.fixture
 def services(hanging: str, tmp_path: Path) -> Iterator[ApiServices]:
     """An API whose InfluxDB hangs, and that waits for it only so long."""
-    series = InfluxStore(hanging, "org", "token", read_timeout=5.0)
+    series = InfluxStore(hanging, "org", "token", read_timeout=HANGS)
     records = records_in(tmp_path)
 
     async def report(events: Any) -> None:
@@ -74,7 +77,7 @@ def client(services: ApiServices) -> TestClient:
 def test_what_needs_no_points_is_answered_at_once(client: TestClient, path: str) -> None:
     began = time.monotonic()
     assert client.get(path).status_code == 200
-    assert time.monotonic() - began < PATIENCE + 0.5
+    assert time.monotonic() - began < HANGS / 2
 
 
 @pytest.mark.parametrize("path", ["/monitoring/analytics/performance", "/monitoring/proxy-stats"])
@@ -83,7 +86,7 @@ def test_what_needs_points_says_in_time_that_there_are_none(client: TestClient, 
     answer = client.get(path)
     assert answer.status_code == 503
     assert answer.headers["retry-after"] and "did not answer" in answer.json()["detail"]
-    assert time.monotonic() - began < PATIENCE + 1.0
+    assert time.monotonic() - began < HANGS / 2
 
 
 def test_checks_and_forecasts_say_what_hangs(services: ApiServices, client: TestClient) -> None:
