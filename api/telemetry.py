@@ -57,7 +57,7 @@ class Telemetry:
         )
         self._seconds = Histogram(
             "scrapewatch_api_request_seconds",
-            "Time that the API took to answer, in seconds; of a stream, until it began.",
+            "Time that the API took to answer, in seconds; of an export, until it began.",
             ("method", "route", "status"),
             buckets=BUCKETS,
             registry=self._registry,

@@ -53,7 +53,7 @@ TenantName = Annotated[
 
 def build_router(services: ApiServices, gate: Gate, tokens: Tokens, store: SqlCredentials) -> APIRouter:
     """The routes of credentials; what is changed by them is known to ``gate`` at once."""
-    router = APIRouter(route_class=services.telemetry.route_class())
+    router = APIRouter()
     router.include_router(_keys(services, gate, store), tags=["credentials"])
     router.include_router(_tenants(services, gate, store), tags=["credentials"])
     router.include_router(_tokens(services, gate, tokens), tags=["credentials"])
@@ -61,7 +61,7 @@ def build_router(services: ApiServices, gate: Gate, tokens: Tokens, store: SqlCr
 
 
 def _keys(services: ApiServices, gate: Gate, store: SqlCredentials) -> APIRouter:
-    router = APIRouter(prefix="/admin/keys")
+    router = APIRouter(prefix="/admin/keys", route_class=services.telemetry.route_class())
     records = services.patience["records"]
 
     @router.get("", summary="API keys", response_model=KeyList, responses=problem_responses(503))
@@ -137,7 +137,7 @@ def _tenant_for(identity: Identity, wanted: str | None) -> str:
 
 
 def _tenants(services: ApiServices, gate: Gate, store: SqlCredentials) -> APIRouter:
-    router = APIRouter(prefix="/admin/tenants")
+    router = APIRouter(prefix="/admin/tenants", route_class=services.telemetry.route_class())
     records = services.patience["records"]
 
     @router.get("", summary="Tenants", response_model=TenantList, responses=problem_responses(503))
@@ -172,7 +172,7 @@ def _tenants(services: ApiServices, gate: Gate, store: SqlCredentials) -> APIRou
 
 
 def _tokens(services: ApiServices, gate: Gate, tokens: Tokens) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(route_class=services.telemetry.route_class())
     records = services.patience["records"]
 
     async def token_for(

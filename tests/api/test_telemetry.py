@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fastapi.routing import iter_route_contexts
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from api.app import PREFIX
 from api.live.sockets import FULL
 from tests.api.stacks import BASE, Stack, event
 
@@ -41,6 +43,17 @@ def test_each_answer_is_counted_and_timed_by_template_and_status(stack: Stack, c
         ("POST", f"{one}/pause", "404"): 1,
     }
     assert figures(client, "scrapewatch_api_request_seconds_count", *labels) == counted
+
+
+def test_every_route_of_the_api_is_measured_but_the_stream(stack: Stack) -> None:
+    unmeasured = [
+        f"{method} {context.path_format}"
+        for context in iter_route_contexts(stack.app.routes)
+        for method in context.methods or ()
+        if str(context.path_format).startswith(PREFIX)
+        and type(context.original_route).__name__ != "MeasuredRoute"
+    ]
+    assert unmeasured == [f"GET {PREFIX}/monitoring/stream"]
 
 
 def test_what_stores_take_is_told_by_question_and_by_call(stack: Stack, client: TestClient) -> None:
