@@ -129,12 +129,18 @@ def all_cases(client: Client, size: Size) -> list[Case]:
 
 
 def ask_all(
-    client: Client, bare: Client, to_ask: Sequence[Case], rounds: int, what: str
+    client: Client, bare: Client, to_ask: Sequence[Case], rounds: int, seconds: float, what: str
 ) -> tuple[dict[Case, Asked], Asked]:
-    """Ask everything ``rounds`` times after a first that does not count; and the echo before each request."""
+    """Ask everything ``rounds`` times after a first that does not count; and the echo before each request.
+
+    No round begins later than ``seconds`` after the first.
+    """
+    until = time.monotonic() + seconds
     found: dict[Case, Asked] = defaultdict(Asked)
     echoed = Asked()
     for number in track(range(rounds + 1), description=what, console=console):
+        if number > 1 and time.monotonic() > until:
+            break
         for case in to_ask:
             asked = found[case]
             spent = sum(asked.taken) / 1e3
@@ -198,7 +204,7 @@ def rows_of(store: str, sessions: int, found: Mapping[Case, Asked], echoed: Aske
     ]
 
 
-def measure(kind: str, size: Size, rounds: int, only: str) -> list[dict[str, Any]]:
+def measure(kind: str, size: Size, rounds: int, seconds: float, only: str) -> list[dict[str, Any]]:
     """All rows of one pair of stores."""
     kept = filled(kind, size)
     rows: list[dict[str, Any]] = []
@@ -212,11 +218,13 @@ def measure(kind: str, size: Size, rounds: int, only: str) -> list[dict[str, Any
         to_ask = [case for case in all_cases(client, size) if only in case.name]
         name = KINDS[kind]
         time.sleep(3.0)  # checks and the live feed have begun
-        found, echoed = ask_all(client, bare, to_ask, rounds, f"{name}, idle")
+        found, echoed = ask_all(client, bare, to_ask, rounds, seconds, f"{name}, idle")
         rows += rows_of(name, 0, found, echoed)
         with reporting(served):
             to_ask = [case for case in to_ask if not case.excepted]
-            found, echoed = ask_all(client, bare, to_ask, rounds, f"{name}, {SESSIONS} sessions report")
+            found, echoed = ask_all(
+                client, bare, to_ask, rounds, seconds, f"{name}, {SESSIONS} sessions report"
+            )
         rows += rows_of(name, SESSIONS, found, echoed)
     return rows
 
@@ -264,6 +272,7 @@ def main() -> None:
     options.add_argument("--postings", type=int, default=_FULL.postings)
     options.add_argument("--stores", default=",".join(KINDS), help="by commas")
     options.add_argument("--rounds", type=int, default=20, help="how often everything is asked")
+    options.add_argument("--seconds", type=float, default=600.0, help="after so many no further round begins")
     options.add_argument("--only", default="", help="only requests with this in them; writes nothing")
     options.add_argument("--quick", action="store_true", help="a hundredth, 5 rounds; writes nothing")
     given = options.parse_args()
@@ -274,7 +283,7 @@ def main() -> None:
     for kind in given.stores.split(","):
         if kind not in KINDS:
             options.error(f"--stores takes {', '.join(KINDS)}")
-        rows += measure(kind, size, rounds, given.only)
+        rows += measure(kind, size, rounds, given.seconds, given.only)
         if given.quick:
             discard(kind, size)
     show(rows)
