@@ -116,6 +116,9 @@ def _of_route(
             if not allowed or value in allowed:
                 longest = {name: value}
                 yield case(longest)
+        if excepted:
+            # Three months of minutes in each format would take longer than all the rest.
+            longest = {name: next((value for value in RANGES[name][1:] if value in allowed), RANGES[name][0])}
     else:
         yield case({})
     for name, schema in asked.items():

@@ -278,6 +278,8 @@ def _api_table(rows: Rows) -> str:
         ]
         for run in runs
     }
+    loads = {(row["store"], row["reporting_sessions"]): row["load_average"] for row in rows}
+    lines.insert(0, ["load average of the machine", *(f"{loads[run]:.1f}" for run in runs)])
     said = "; ".join(
         f"{store}, {f'{n} sessions report' if n else 'idle'}: {sum(met[store, n])} of {len(met[store, n])}"
         for store, n in runs

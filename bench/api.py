@@ -11,6 +11,7 @@ import argparse
 import http.client
 import json
 import math
+import os
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -29,7 +30,7 @@ from bench._cases import Case, cases
 from bench._filled import KINDS, discard, echo, filled, serving
 from bench._fleet import DAYS, Fleet, Size
 from bench._load import Plan, prepare
-from bench._results import console, influxd_version, surroundings, write
+from bench._results import console, influxd_version, read, surroundings, write
 from bench._running import Served
 from scrapewatch.time import now_ns
 from tests.loopback import free_port
@@ -42,6 +43,8 @@ PATIENCE_SECONDS: Final = 10.0
 """How long all requests of one kind may take: a slow one is asked less often, but :data:`LEAST` times."""
 LEAST: Final = 5
 EXCEPTED_ROUNDS: Final = 3
+EXCEPTED_SECONDS: Final = 2.0
+"""Requests without a goal are made this often, or as long as they have taken no more together; and only in the run that is idle."""
 
 _FULL: Final = Size(10_100_000, 20_000, 500_000)
 _PAGES: Final = 40
@@ -126,18 +129,24 @@ def all_cases(client: Client, size: Size) -> list[Case]:
 
 
 def ask_all(
-    client: Client, bare: Client, to_ask: Sequence[Case], rounds: int, what: str
+    client: Client, bare: Client, to_ask: Sequence[Case], rounds: int, seconds: float, what: str
 ) -> tuple[dict[Case, Asked], Asked]:
-    """Ask everything ``rounds`` times after a first that does not count; and the echo before each request."""
+    """Ask everything ``rounds`` times after a first that does not count; and the echo before each request.
+
+    No round begins later than ``seconds`` after the first.
+    """
+    until = time.monotonic() + seconds
     found: dict[Case, Asked] = defaultdict(Asked)
     echoed = Asked()
     for number in track(range(rounds + 1), description=what, console=console):
+        if number > 1 and time.monotonic() > until:
+            break
         for case in to_ask:
             asked = found[case]
-            slow = sum(asked.taken) > PATIENCE_SECONDS * 1e3
-            if slow and (case.excepted or len(asked.taken) >= LEAST):
+            spent = sum(asked.taken) / 1e3
+            if case.excepted and (not 0 < number <= EXCEPTED_ROUNDS or spent > EXCEPTED_SECONDS):
                 continue
-            if case.excepted and not 0 < number <= EXCEPTED_ROUNDS:
+            if spent > PATIENCE_SECONDS and len(asked.taken) >= LEAST:
                 continue
             bare_ms, *_ = bare.ask("/echo?text=hello")
             taken, status, body = client.ask(case.target)
@@ -171,7 +180,8 @@ def reporting(served: Served) -> Iterator[None]:
 
 
 def rows_of(store: str, sessions: int, found: Mapping[Case, Asked], echoed: Asked) -> list[dict[str, Any]]:
-    """The rows of one run: what was asked, and how long it took."""
+    """The rows of one run, which ends now: what was asked, and how long it took."""
+    load = round(os.getloadavg()[0], 2)
     return [
         {
             "store": store,
@@ -186,6 +196,7 @@ def rows_of(store: str, sessions: int, found: Mapping[Case, Asked], echoed: Aske
             "max_ms": at(1.0, asked.taken),
             "echo_p50_ms": at(0.5, echoed.taken),
             "echo_p95_ms": at(0.95, echoed.taken),
+            "load_average": load,
             "bytes": asked.size,
             "statuses": {str(status): n for status, n in asked.statuses.items()},
         }
@@ -193,7 +204,7 @@ def rows_of(store: str, sessions: int, found: Mapping[Case, Asked], echoed: Aske
     ]
 
 
-def measure(kind: str, size: Size, rounds: int, only: str) -> list[dict[str, Any]]:
+def measure(kind: str, size: Size, rounds: int, seconds: float, only: str) -> list[dict[str, Any]]:
     """All rows of one pair of stores."""
     kept = filled(kind, size)
     rows: list[dict[str, Any]] = []
@@ -207,10 +218,13 @@ def measure(kind: str, size: Size, rounds: int, only: str) -> list[dict[str, Any
         to_ask = [case for case in all_cases(client, size) if only in case.name]
         name = KINDS[kind]
         time.sleep(3.0)  # checks and the live feed have begun
-        found, echoed = ask_all(client, bare, to_ask, rounds, f"{name}, idle")
+        found, echoed = ask_all(client, bare, to_ask, rounds, seconds, f"{name}, idle")
         rows += rows_of(name, 0, found, echoed)
         with reporting(served):
-            found, echoed = ask_all(client, bare, to_ask, rounds, f"{name}, {SESSIONS} sessions report")
+            to_ask = [case for case in to_ask if not case.excepted]
+            found, echoed = ask_all(
+                client, bare, to_ask, rounds, seconds, f"{name}, {SESSIONS} sessions report"
+            )
         rows += rows_of(name, SESSIONS, found, echoed)
     return rows
 
@@ -258,6 +272,7 @@ def main() -> None:
     options.add_argument("--postings", type=int, default=_FULL.postings)
     options.add_argument("--stores", default=",".join(KINDS), help="by commas")
     options.add_argument("--rounds", type=int, default=20, help="how often everything is asked")
+    options.add_argument("--seconds", type=float, default=600.0, help="after so many no further round begins")
     options.add_argument("--only", default="", help="only requests with this in them; writes nothing")
     options.add_argument("--quick", action="store_true", help="a hundredth, 5 rounds; writes nothing")
     given = options.parse_args()
@@ -268,22 +283,19 @@ def main() -> None:
     for kind in given.stores.split(","):
         if kind not in KINDS:
             options.error(f"--stores takes {', '.join(KINDS)}")
-        rows += measure(kind, size, rounds, given.only)
+        rows += measure(kind, size, rounds, given.seconds, given.only)
         if given.quick:
             discard(kind, size)
     show(rows)
     if not given.quick and not given.only:
         points = sum(number for *_, number in Fleet(size, now_ns()).tables())
         loaded = {"points": points, "sessions": size.sessions, "postings": size.postings, "days": DAYS}
-        write(
-            "api",
-            {
-                "rows": rows,
-                "loaded": loaded,
-                "goal_ms": _report.API_GOAL_MS,
-                **surroundings(influxd=influxd_version(), **_stores()),
-            },
-        )
+        before = read("api") or {}
+        measured = {row["store"] for row in rows}
+        if before.get("loaded") == loaded:  # what was not measured now stays
+            rows = [row for row in before["rows"] if row["store"] not in measured] + rows
+        around = surroundings(influxd=influxd_version(), **_stores())
+        write("api", {"rows": rows, "loaded": loaded, "goal_ms": _report.API_GOAL_MS, **around})
         _report.update()
 
 

@@ -10,6 +10,7 @@ kind     value                                        counts
 posting  empty                                        every posting
 site     the site                                     postings of it
 company  the company                                  its postings
+weekly   the company                                  its postings of seven days from that one on
 location the place, with single spaces                 postings there
 skill    a skill in lower case                        postings that ask for it
 remote   ``yes`` or ``no``                            postings that say so
@@ -39,6 +40,7 @@ from sqlalchemy import (
     literal,
     select,
     true,
+    union_all,
 )
 from sqlalchemy.dialects import postgresql
 
@@ -48,6 +50,9 @@ from records.models import Base, JobPosting, MarketDay
 from records.salaries import Salary, normalise
 from scrapewatch.problems import InvalidInput
 from scrapewatch.time import DAY, to_datetime
+
+WEEK = 7
+"""Days whose companies are counted together, too: there are thousands of them on any day, and the same ones on the next."""
 
 KINDS = ("posting", "site", "company", "location", "skill", "remote", "salary")
 
@@ -108,7 +113,11 @@ def counts_of(row: Mapping[str, Any]) -> set[Count]:
         row["yearly_max"],
         row["yearly_currency"],
     )
-    return {(row["tenant"], kind, day, value) for kind, value in found}
+    counts = {(row["tenant"], kind, day, value) for kind, value in found}
+    weekly = {
+        (row["tenant"], "weekly", day - day % WEEK, value) for kind, value in found if kind == "company"
+    }
+    return counts | weekly
 
 
 def count_days(db: Connection, changed: Iterable[tuple[Iterable[Count], Iterable[Count]]]) -> None:
@@ -307,21 +316,36 @@ def _sums(
     among: list[str] | None = None,
 ) -> list[tuple[str, int]]:
     columns = _DAYS.c
-    total = func.sum(columns.n)
-    query = (
-        select(columns.value, total)
-        .where(
-            columns.tenant == tenant,
-            columns.kind == kind,
-            columns.day.between(*days),
-            true() if among is None else _one_of(db, columns.value, among),
+    counted = union_all(
+        *(
+            select(columns.value, columns.n).where(
+                columns.tenant == tenant,
+                columns.kind == kept,
+                columns.day.between(*part),
+                true() if among is None else _one_of(db, columns.value, among),
+            )
+            for kept, part in _kept(kind, days)
         )
-        .group_by(columns.value)
+    ).subquery()
+    total = func.sum(counted.c.n)
+    query = (
+        select(counted.c.value, total)
+        .group_by(counted.c.value)
         .having(total > 0)
-        .order_by(total.desc(), columns.value)
+        .order_by(total.desc(), counted.c.value)
         .limit(most)
     )
     return [(value, int(n)) for value, n in db.execute(query)]
+
+
+def _kept(kind: str, days: tuple[int, int]) -> list[tuple[str, tuple[int, int]]]:
+    """By what kinds, and of which days, ``kind`` of ``days`` is counted: companies by the week, but for the days at both ends."""
+    first, last = days
+    begin, end = -(-first // WEEK) * WEEK, (last + 1) // WEEK * WEEK
+    if kind != "company" or begin >= end:
+        return [(kind, days)]
+    parts = [(kind, (first, begin - 1)), ("weekly", (begin, end - 1)), (kind, (end, last))]
+    return [(kept, part) for kept, part in parts if part[0] <= part[1]]
 
 
 def _places(db: Connection, tenant: str, days: tuple[int, int], wanted: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
+from api.questions.routes import Rows
 from scrapewatch.questions import QUESTIONS
 from scrapewatch.time import HOUR, MINUTE, now_ns, to_rfc3339, window_start
 from tests.api.stacks import Stack, event
@@ -42,6 +43,7 @@ def test_a_question_is_answered_with_rows_and_units(stack: Stack, client: TestCl
     ]
     assert (answer["from"], answer["to"], answer["every_seconds"]) == (asked["from"], asked["to"], 1800)
     assert [column["name"] for column in answer["columns"]] == list(answer["items"][0])
+    assert Rows.model_validate(answer).model_dump(by_alias=True) == answer  # as is documented
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

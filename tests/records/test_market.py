@@ -236,6 +236,20 @@ def test_counts_stay_those_of_the_postings_when_what_they_say_changes(
     assert counted == companies
 
 
+def test_companies_of_any_number_of_days_are_those_of_the_postings(
+    engine: Engine, records: SqlRecords
+) -> None:
+    chance = random.Random(9)
+    store(records, [[posted(k, chance, 60) for k in range(200)]])
+    with reading(engine) as db:
+        found = db.execute(select(JobPosting.company, JobPosting.first_seen)).all()
+    for days in (1, 6, 7, 8, 13, 14, 15, 20, 21, 45):
+        since = TODAY - timedelta(days=days - 1)
+        assert asked(records, days).now.companies == Counter(
+            " ".join(company.split()) for company, seen in found if company and seen and seen.date() >= since
+        )
+
+
 def test_percentiles_are_those_of_the_salaries() -> None:
     from scrapewatch.answers import percentile
 
