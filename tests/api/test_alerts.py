@@ -172,9 +172,14 @@ def test_an_alert_that_is_none_is_a_404(client: TestClient, path: str, deed: str
     assert client.get(f"{ALERTS}/{path}").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["0", "-1", "x", str(2**63)])
-def test_an_id_that_is_none_is_a_422(client: TestClient, path: str) -> None:
-    assert client.post(f"{ALERTS}/{path}/resolve").status_code == 422
+@pytest.mark.parametrize(("path", "status"), [("0", 422), (str(2**63), 422), ("-1", 404), ("x", 404)])
+def test_what_can_be_no_id_is_refused(client: TestClient, path: str, status: int) -> None:
+    assert client.post(f"{ALERTS}/{path}/resolve").status_code == status
+
+
+def test_what_is_only_told_cannot_be_read(client: TestClient) -> None:
+    answer = client.get(f"{ALERTS}/grafana")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST"), "it is no alert of that id"
 
 
 def test_alerts_come_in_pages(client: TestClient) -> None:
