@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import psutil
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import insert, text
 
@@ -54,6 +56,8 @@ _ENDED: Final = "ended"
 _SERIES: Final = "series.duckdb"
 _RECORDS: Final = "records.sqlite"
 _AHEAD: Final = 4
+_CALM_SECONDS: Final = 5
+_CALM_PERCENT: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,10 @@ def serving(kind: str, kept: Kept) -> Iterator[Served]:
             data.mkdir()
             shutil.copy(kept.points / _SERIES, data)
             shutil.copy(kept.records / _RECORDS, data)
-        yield stack.enter_context(ours(folder, environment, part="up"))
+        served = stack.enter_context(ours(folder, environment, part="up"))
+        if kind == "influx":
+            _rest(influxd.pid, 60.0)
+        yield served
 
 
 def echo(folder: Path, port: int) -> Served:
@@ -193,6 +200,7 @@ def _fill_influx(fleet: Fleet, folder: Path, progress: Progress) -> None:
 
         _bring_points(fleet, write, progress, "InfluxDB")
         store.close()
+        _rest(influxd.pid, 300.0)
         influxd.keep(folder / "influxd")
 
 
@@ -220,6 +228,14 @@ def _fill_duckdb(fleet: Fleet, folder: Path, progress: Progress) -> None:
 
 def _fill_sqlite(fleet: Fleet, folder: Path, progress: Progress) -> None:
     _bring_records(fleet, f"sqlite:///{folder / _RECORDS}", progress, "SQLite")
+
+
+def _rest(pid: int, seconds: float) -> None:
+    """Wait until the process has little to do for a while, such as after InfluxDB has put its files in order; at most ``seconds``."""
+    process = psutil.Process(pid)
+    until, calm = time.monotonic() + seconds, 0
+    while calm < _CALM_SECONDS and time.monotonic() < until:
+        calm = calm + 1 if process.cpu_percent(1.0) < _CALM_PERCENT else 0
 
 
 def lines_of(chunk: Chunk) -> list[str]:
