@@ -90,10 +90,15 @@ def cases(
         if "question" not in placed:
             found += _of_route(route, path, None, asked, {})
             continue
+        questions = list(questions)
+        of_any = {parameter["name"] for question in questions for parameter in question["parameters"]}
         for question in questions:
             own = {p["name"]: of_paths[p["name"]] for p in question["parameters"] if p["required"]}
             named = path.replace("{question}", question["name"])
-            found += _of_route(route, named, question["name"], asked, own)
+            # The document names those of all questions; one takes its own alone.
+            foreign = of_any - {parameter["name"] for parameter in question["parameters"]}
+            taken = {name: schema for name, schema in asked.items() if name not in foreign | own.keys()}
+            found += _of_route(route, named, question["name"], taken, own)
     return found, unasked
 
 

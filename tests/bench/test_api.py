@@ -61,7 +61,14 @@ def test_a_route_is_asked_with_each_range_and_at_the_longest_with_each_value() -
 
 
 def test_every_question_is_asked_over_all_ranges_with_what_it_requires() -> None:
-    found = document("/ask/{question}", query("question", {}, "path"), query("last", {"type": "string"}))
+    text = {"type": "string"}
+    given = (
+        query("question", {}, "path"),
+        query("last", text),
+        query("site", text),
+        query("session_id", text),
+    )
+    found = document("/ask/{question}", *given)
     questions = [
         {"name": "errors", "parameters": [{"name": "site", "required": False}]},
         {"name": "one", "parameters": [{"name": "session_id", "required": True}]},
@@ -72,6 +79,7 @@ def test_every_question_is_asked_over_all_ranges_with_what_it_requires() -> None
         "/ask/errors?last=90d",
         "/ask/one?last=90d&session_id=s+1",
     ]
+    assert [case.target for case in asked if "site" in case.target] == ["/ask/errors?last=90d&site=indeed"]
     assert {case.question for case in asked} == {"errors", "one"}
     assert asked[0].name == "/ask/errors?last=1h"
 
