@@ -259,8 +259,7 @@ class Collector:
         began = time.perf_counter()
         received_at = now_ns()
         sifted, digest = self._look(tenant, body, received_at=received_at, lines=lines, key=key)
-        if sifted.rejected:
-            self._count(sifted.rejected)
+        self._count(sifted.rejected)
         if not sifted.events:
             tell(Receipt(0, 0, sifted.rejected))
             return

@@ -91,14 +91,19 @@ def per_minute(count: int | float, every: int) -> float:
     return count * MINUTE / every
 
 
-def success_rate(ok: int, pages: int, errors: int) -> float | None:
-    """Share (0–1) of attempts that brought a good page, or None when there were none.
+def attempts(ok: int, pages: int, errors: int) -> int:
+    """Attempts in all.
 
     A failed attempt may be reported as a page with a bad status, as an error, or as both; the larger of the two counts is what is
     sure, and nothing is counted twice.
     """
-    attempts = ok + max(pages - ok, errors)
-    return ok / attempts if attempts else None
+    return ok + max(pages - ok, errors)
+
+
+def success_rate(ok: int, pages: int, errors: int) -> float | None:
+    """Share (0–1) of :func:`attempts` that brought a good page, or None when there were none."""
+    made = attempts(ok, pages, errors)
+    return ok / made if made else None
 
 
 def quantiles(row: Mapping[str, Any], *, timing: str = "duration") -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scrapewatch.answers import mean, share, success_rate
+from scrapewatch.answers import attempts, mean, share, success_rate
 from scrapewatch.events import OWN
 from scrapewatch.live import Message
 from scrapewatch.time import MINUTE, SECOND
@@ -64,7 +64,7 @@ class Counts:
     @property
     def attempts(self) -> int:
         """Attempts in all; one reported both as a page and as an error is one."""
-        return self.ok + max(self.pages - self.ok, self.errors)
+        return attempts(self.ok, self.pages, self.errors)
 
     @property
     def success(self) -> float | None:
@@ -74,7 +74,7 @@ class Counts:
     @property
     def mean_duration(self) -> float | None:
         """Mean seconds of a page; None where no page's time is known."""
-        return self.duration / self.timed if self.timed else None
+        return mean(self.duration, self.timed)
 
 
 @dataclass(slots=True)

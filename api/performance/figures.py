@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from scrapewatch.answers import change_percent, mean, share, success_rate
+from scrapewatch.answers import attempts, change_percent, mean, share, success_rate
 from scrapewatch.ports import Table, TimeRange
 from scrapewatch.time import HOUR
 
@@ -54,7 +54,7 @@ class Sums:
     @property
     def attempts(self) -> int:
         """Attempts in all; one reported both as a page and as an error is one."""
-        return self.ok + max(self.pages - self.ok, self.errors)
+        return attempts(self.ok, self.pages, self.errors)
 
     @property
     def response_time(self) -> float | None:
