@@ -240,18 +240,16 @@ class Jwks:
 
         broken = (urllib3.exceptions.HTTPError, jwt.PyJWTError, *_NO_KEYS)
         try:
-            answer = urllib3.request(
+            # Closed, not given back: what was not read of too long an answer stays in the connection.
+            with urllib3.request(
                 "GET",
                 self._url,
                 timeout=urllib3.Timeout(connect=1.0, read=1.5),
                 retries=False,
                 redirect=False,
                 preload_content=False,
-            )
-            try:
+            ) as answer:
                 body = answer.read(_JWKS_BYTES, decode_content=True)
-            finally:
-                answer.release_conn()
             if answer.status != 200:
                 raise StoreUnavailable(f"the issuer answered {answer.status} for its keys")
             keys = jwt.PyJWKSet.from_json(body.decode()).keys
