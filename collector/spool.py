@@ -78,7 +78,7 @@ class Append(msgspec.Struct, frozen=True):
     """A request on its way.
 
     ``key`` makes it idempotent (``body`` is a digest to tell another body under the same key), the events' own ids make each of them
-    so. ``source`` names history sent under a key. Times are in ns.
+    so. ``source`` names history sent under a key. Times are in ns. With ``lines`` the events are lines that pass through.
     """
 
     tenant: str
@@ -88,6 +88,7 @@ class Append(msgspec.Struct, frozen=True):
     body: bytes
     source: str | None
     received_at: int
+    lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +244,9 @@ class Spool:
             asked = [item for item in items if item.tenant == tenant]
             if wanted := [item.key for item in asked if item.key is not None]:
                 keys[tenant] = _known_keys(connection, tenant, wanted)
-            if wanted := [e.event_id for item in asked for e in item.events if e.event_id is not None]:
+            if wanted := [
+                e.event_id for item in asked if not item.lines for e in item.events if e.event_id is not None
+            ]:
                 ids[tenant] = _known_ids(connection, tenant, wanted)
         new_keys: list[tuple[str, str, str, int]] = []
         new_ids: list[tuple[str, str, int]] = []
@@ -258,7 +261,7 @@ class Spool:
                 known[item.key] = item.body
                 new_keys.append((item.tenant, item.key, item.body.hex(), item.received_at))
             times, events = item.times, item.events
-            if item.tenant in ids:
+            if item.tenant in ids and not item.lines:
                 met = ids[item.tenant]
                 fresh: list[int] = []
                 for place, event in enumerate(events):
@@ -517,16 +520,17 @@ class Spool:
 
 
 def _joined(fresh: Sequence[tuple[Append, Kept]]) -> list[Request]:
-    """What is new: one request a tenant, and one for each that is history under a key."""
-    joined: dict[str, Request] = {}
+    """What is new: one request a tenant, one with its lines, and one for each that is history under a key."""
+    joined: dict[tuple[str, bool], Request] = {}
     requests: list[Request] = []
     for item, kept in fresh:
         if item.source is not None:
             requests.append(Request(item.tenant, item.source, item.received_at, kept.times, kept.events))
             continue
-        request = joined.get(item.tenant)
+        of = (item.tenant, item.lines)
+        request = joined.get(of)
         if request is None:
-            request = joined[item.tenant] = Request(item.tenant, None, item.received_at, [], [])
+            request = joined[of] = Request(item.tenant, None, item.received_at, [], [])
             requests.append(request)
         request.times.extend(kept.times)  # type: ignore[attr-defined]
         request.events.extend(kept.events)  # type: ignore[attr-defined]

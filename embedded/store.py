@@ -56,6 +56,8 @@ class EmbeddedStore:
 
     """
 
+    takes_lines = False
+
     def __init__(
         self,
         path: Path,

@@ -74,6 +74,8 @@ class InfluxStore:
 
     """
 
+    takes_lines = True
+
     def __init__(
         self,
         url: str,

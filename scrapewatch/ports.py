@@ -107,6 +107,9 @@ class WriteResult:
 class SeriesStore(Protocol):
     """A store of points. Its methods block and may be called from any thread."""
 
+    takes_lines: bool
+    """Whether it stores what others write as line protocol (the tier ``external``), whose measurements the registry does not know."""
+
     def write(self, flush: Flush) -> WriteResult:
         """Store the points of ``flush``: durable when it returns, overwriting any of the same series and time. Never raises."""
         ...

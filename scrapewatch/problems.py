@@ -5,6 +5,7 @@ ScrapewatchError
 ├── NotFound              no such thing, or not the caller's
 ├── Unauthenticated       nobody knows who asks: no credential, or none that is good
 ├── Forbidden             it is known who asks, and that they may not
+├── Unsupported           what is asked for needs a part that is not set up
 ├── Conflict              the same key with another body
 ├── StoreUnavailable      a store does not answer now: keep, and try again
 ├── SpoolFull             no room to make an event durable: nothing was accepted
@@ -39,6 +40,10 @@ class Unauthenticated(ScrapewatchError):
 
 class Forbidden(ScrapewatchError):
     """The credential is good, but not for this."""
+
+
+class Unsupported(ScrapewatchError):
+    """What is asked for needs a part that this installation does without; says which."""
 
 
 class Conflict(ScrapewatchError):
