@@ -29,7 +29,7 @@ from collector.metrics import metric_families
 from collector.service import Collector
 from collector.service import Receipt as Accepted
 from scrapewatch import events
-from scrapewatch.access import READ, rule_of
+from scrapewatch.access import READ, rule_of, visible_to
 from scrapewatch.gate import Gate, Gated, who_asks
 from scrapewatch.http import (
     AtOnce,
@@ -448,7 +448,11 @@ def build_probe_router(collector: Collector) -> APIRouter:
                 )
             detail = "; ".join(problems)
             return problem(503, "Not ready", detail, kind="not-ready", spooled=status.spooled)
-        return Response(b'{"status":"ready"}', media_type="application/json")
+        held = collector.held and visible_to(await who_asks(request), collector.held)
+        return Response(
+            orjson.dumps({"status": "ready", "held": held} if held else {"status": "ready"}),
+            media_type="application/json",
+        )
 
     @router.get("/metrics", summary="Metrics for Prometheus")
     async def metrics() -> Response:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ import structlog
 
 from collector.decode import unpack
 from collector.fold import Folded, Request, Sites
-from collector.notes import SINKS, Flushed, Ledger, Passed, Replayed, Unreadable
+from collector.notes import SINKS, Flushed, Ledger, Part, Passed, Released, Replayed, Unreadable
 from collector.spool_file import Squeezer, expand, open_for_reading
 from collector.spool_view import DeadLetter, one, wanted_letters
 from scrapewatch.measurements import Tier
@@ -64,6 +64,20 @@ class PersistedFlush:
     changes: Sequence[RecordChanges]
 
 
+Lane = tuple[str, Tier]
+"""A tenant and a tier: a bucket, which a store takes or refuses on its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held of flush ``number`` for one lane; ``changes`` have the windows to mark once it is stored. ``size`` is in bytes."""
+
+    number: int
+    batch: Batch
+    changes: Sequence[RecordChanges]
+    size: int
+
+
 class Outbox:
     """What waits in the spool in ``folder``; ``ledger`` notes what becomes of it. Safe to use from any thread."""
 
@@ -81,6 +95,7 @@ class Outbox:
         self._through: dict[int, set[str]] = {}
         self._memory: OrderedDict[tuple[str, str], tuple[Sites, int] | None] = OrderedDict()
         self._squeeze = Squeezer()
+        self._squeeze_parts = Squeezer()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -213,13 +228,17 @@ class Outbox:
             return None
 
     def passed(
-        self, sink: str, numbers: Sequence[int], rejected: Mapping[int, Sequence[Rejected]] | None = None
+        self,
+        sink: str,
+        numbers: Sequence[int],
+        rejected: Mapping[int, Sequence[Rejected]] | None = None,
+        held: Sequence[Part] = (),
     ) -> None:
         """Note that ``sink`` has passed the flushes ``numbers``; of what it ``rejected`` (number → lines) it makes dead letters.
 
-        Frees what all have passed.
+        The parts ``held`` are kept for later. Frees what all have passed.
         """
-        self._ledger.note(Passed(sink, numbers, rejected or {}))
+        self._ledger.note(Passed(sink, numbers, rejected or {}, held))
         with self._keeping:
             for number in numbers:
                 through = self._through.setdefault(number, set())
@@ -231,8 +250,69 @@ class Outbox:
     def empty(self) -> bool:
         """Whether all that was accepted is through."""
         return not self._read(
-            "SELECT 1 WHERE EXISTS (SELECT 1 FROM segments) OR EXISTS (SELECT 1 FROM flushes WHERE events > 0)"
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM segments) OR EXISTS (SELECT 1 FROM flushes WHERE events >= 0) "
+            "OR EXISTS (SELECT 1 FROM held)"
         )
+
+    # --- what a store refuses for its tenant's sake
+
+    def parts(self, flushes: Sequence[PersistedFlush], of: Collection[Lane]) -> list[Part]:
+        """The parts of ``flushes`` that are ``of`` these tenants and tiers, as they are held; for one thread."""
+        now = now_ns()
+        return [
+            Part(
+                flush.number,
+                batch.tenant,
+                batch.tier,
+                sum(batch.events),
+                self._squeeze_parts(orjson.dumps([batch.lines, batch.events])),
+                orjson.dumps(
+                    [change.windows for change in flush.changes if change.tenant == batch.tenant],
+                    option=orjson.OPT_NON_STR_KEYS,
+                ).decode(),
+                now,
+            )
+            for flush in flushes
+            for batch in flush.batches
+            if (batch.tenant, batch.tier) in of
+        ]
+
+    def lanes(self) -> list[Lane]:
+        """The tenants and tiers of which something is held."""
+        return [(tenant, Tier(tier)) for tenant, tier in self._read("SELECT DISTINCT tenant, tier FROM held")]
+
+    def held(self, lane: Lane, most: int = 1) -> list[Held]:
+        """The oldest parts that are held of a tenant and tier, up to ``most``; more than one have up to :data:`MOST_LINES` lines.
+
+        What can no longer be read becomes a dead letter without a line.
+        """
+        found: list[Held] = []
+        total = 0
+        for number, counted, size, lines, windows in self._read(
+            "SELECT number, events, size, lines, windows FROM held WHERE tenant = ? AND tier = ? ORDER BY number LIMIT ?",
+            (*lane, most),
+        ):
+            try:
+                texts, events = orjson.loads(expand(lines))
+            except ValueError:
+                log.error("a part of a flush in the spool is damaged", number=number, tier=lane[1])
+                letter = Rejected(*lane, "", counted, "it was damaged in the spool")
+                self._ledger.note(Released(*lane, [number], {number: [letter]}, size))
+                continue
+            total += len(texts)
+            if found and total > MOST_LINES:
+                break
+            changes = [
+                RecordChanges(lane[0], None, (), {Tier(tier): starts for tier, starts in each.items()})
+                for each in orjson.loads(windows)
+            ]
+            found.append(Held(number, Batch(*lane, texts, events), changes, size))
+        return found
+
+    def released(self, lane: Lane, parts: Sequence[Held], rejected: Mapping[int, Sequence[Rejected]]) -> None:
+        """Note that ``parts`` are stored, but for what was ``rejected`` (number → lines)."""
+        numbers = [part.number for part in parts]
+        self._ledger.note(Released(*lane, numbers, rejected, sum(part.size for part in parts)))
 
     # --- dead letters
 

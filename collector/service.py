@@ -226,7 +226,7 @@ class Collector:
         self._count(sifted.rejected)
         if not sifted.events:
             return Receipt(0, 0, sifted.rejected)
-        self._need_room()
+        self._need_room(tenant)
         source = key if backfill else None
         if source is not None and (
             # The spool first: it can tell another body under the same key.
@@ -262,7 +262,7 @@ class Collector:
         if not sifted.events:
             tell(Receipt(0, 0, sifted.rejected))
             return
-        self._need_room()
+        self._need_room(tenant)
 
         def durable(outcome: Kept | Exception) -> None:
             tell(outcome if isinstance(outcome, Exception) else self._receipt(tenant, outcome, sifted, began))
@@ -307,7 +307,7 @@ class Collector:
         lines = await asyncio.to_thread(look) if len(body) > IN_ONE_GO else look()
         self.observed.rejected["line"] += len(lines.rejected)
         if lines.accepted:
-            self._need_room()
+            self._need_room(tenant)
             await self._durable(
                 Append(tenant, (), lines.accepted, None, b"", None, received_at, lines=True), live=False
             )
@@ -354,8 +354,8 @@ class Collector:
         for rejection in rejected:
             self.observed.rejected[rejection.field.removeprefix("value.").split(".")[0] or "body"] += 1
 
-    def _need_room(self) -> None:
-        full = self.spool.room()
+    def _need_room(self, tenant: str) -> None:
+        full = self.spool.room(tenant)
         if full is not None:
             raise SpoolFull(f"{full}; send it again later")
 
@@ -468,6 +468,11 @@ class Collector:
 
     def _keep_house(self) -> None:
         self.spool.forget_keys(now_ns())
+
+    @property
+    def held(self) -> Mapping[str, str]:
+        """Whose points wait because the store refuses that tenant's token or bucket, and what it says; others go on."""
+        return self.forwarding.state().held
 
     def status(self) -> tuple[SpoolStatus, list[str]]:
         """Figures of the spool, and what is wrong (nothing: ready)."""

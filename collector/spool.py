@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ import structlog
 
 from collector.decode import Event, pack
 from collector.fold import Request
-from collector.notes import Flushed, Note, Passed, write
+from collector.notes import Flushed, Note, Passed, Released, write
 from collector.observed import Timing
 from collector.spool_file import (
     LOG_BYTES,
@@ -112,12 +113,17 @@ class _Noting:
     @property
     def size(self) -> int:
         """About the bytes that it writes beside what every commit does."""
-        return len(self.note.batches) + len(self.note.changes) if isinstance(self.note, Flushed) else 0
+        match self.note:
+            case Flushed():
+                return len(self.note.batches) + len(self.note.changes)
+            case Passed():
+                return sum(len(part.lines) for part in self.note.held)
+        return 0
 
     @property
     def may_be_lost(self) -> bool:
         """Whether a power loss may take it: a sink that passed a flush takes the same flush again, and counts it once all the same."""
-        return isinstance(self.note, Passed) and not self.note.rejected
+        return isinstance(self.note, Passed | Released) and not self.note.rejected
 
 
 _Job = Callable[[sqlite3.Connection], Any] | Append
@@ -172,6 +178,9 @@ class Spool:
         self.arrived: Callable[[], object] = _nobody_waits
         self._page_size: int = one(self._connection, "PRAGMA page_size")
         self._used = self._reusable = self._free = 0
+        self._held: Counter[str] = Counter(
+            dict(self._connection.execute("SELECT tenant, sum(size) FROM held GROUP BY tenant"))
+        )
         self._measured = self._disk_measured = 0.0
         self._measure()
         self._measure_disk()
@@ -222,8 +231,16 @@ class Spool:
         """Whether a request with ``key`` was appended; the future raises :class:`Conflict` when it was one with another body."""
         return self._submit(lambda connection: _is_known(connection, tenant, key, body))
 
-    def room(self) -> str | None:
-        """None while there is room for more, or else what is wrong."""
+    def room(self, tenant: str | None = None) -> str | None:
+        """None while there is room for more (of ``tenant``), or else what is wrong.
+
+        What waits because of a tenant's own token or bucket may take half of the spool: the other half is for all others.
+        """
+        if tenant is not None and self._held.get(tenant, 0) > self._max_bytes // 2:
+            return (
+                f"what waits of this tenant alone takes {self._held[tenant]} bytes, half of what the spool may hold: "
+                "the store refuses its token or bucket"
+            )
         if self._used > self._max_bytes:
             return f"the spool holds {self._used} bytes and may hold {self._max_bytes}"
         if time.monotonic() - self._disk_measured > _MEASURE_DISK_EVERY:
@@ -444,6 +461,8 @@ class Spool:
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
             self._logged += _PAGES_A_COMMIT * self._page_size + sum(note.size for note in notes)
+            for noting in notes:
+                self._count_held(noting.note)
             done += [
                 (waiting, outcome) for (_, waiting), outcome in zip(appends, found.outcomes, strict=True)
             ]
@@ -469,6 +488,15 @@ class Spool:
         if len(appends) < len(group) or time.monotonic() - self._measured > _MEASURE_EVERY:
             with contextlib.suppress(sqlite3.Error, OSError):
                 self._measure()
+
+    def _count_held(self, note: Note) -> None:
+        if isinstance(note, Passed):
+            for part in note.held:
+                self._held[part.tenant] += len(part.lines)
+        elif isinstance(note, Released):
+            self._held[note.tenant] -= note.size
+            if self._held[note.tenant] <= 0:
+                del self._held[note.tenant]
 
     # --- the log
 

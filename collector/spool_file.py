@@ -30,7 +30,7 @@ else:
 log = structlog.get_logger(__name__)
 
 FORMAT: Final = 3
-"""1 kept each request as compressed JSON, 2 knew no lines that pass through; such spools are converted when they are opened."""
+"""1 kept each request as compressed JSON, 2 knew no lines that pass through and held nothing back; such are converted when opened."""
 
 LOG_BYTES: Final = 8_000_000
 """Length to which the log is laid out, and after which it begins anew."""
@@ -67,6 +67,13 @@ CREATE TABLE IF NOT EXISTS flushes (
     windows_done INTEGER NOT NULL DEFAULT 0,
     dead_events INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE IF NOT EXISTS held (
+    id INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL, tier TEXT NOT NULL, number INTEGER NOT NULL,
+    events INTEGER NOT NULL, size INTEGER NOT NULL, at INTEGER NOT NULL,
+    lines BLOB NOT NULL, windows TEXT NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS held_of ON held (tenant, tier, number, events, size, at);
 CREATE TABLE IF NOT EXISTS memory (
     tenant TEXT NOT NULL, session_id TEXT NOT NULL, sites BLOB NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (tenant, session_id)

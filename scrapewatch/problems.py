@@ -8,6 +8,7 @@ ScrapewatchError
 ├── Unsupported           what is asked for needs a part that is not set up
 ├── Conflict              the same key with another body
 ├── StoreUnavailable      a store does not answer now: keep, and try again
+│   └── TenantRefused     it refuses what is one tenant's (its token, its bucket); others are not affected
 ├── SpoolFull             no room to make an event durable: nothing was accepted
 ├── Busy                  more under way than fits at once: nothing was accepted
 ├── TooMuch               one tenant sends more than its share: nothing was accepted
@@ -59,6 +60,10 @@ class StoreUnavailable(ScrapewatchError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TenantRefused(StoreUnavailable):
+    """A store refuses what is one tenant's: it does not know its token, or lacks its bucket. It answers others all the same."""
 
 
 class SpoolFull(ScrapewatchError):

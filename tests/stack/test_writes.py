@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from influxdb_client import InfluxDBClient, Point, WritePrecision
+from influxdb_client import InfluxDBClient, WritePrecision
 from influxdb_client.client.write_api import SYNCHRONOUS
 
 from influx.bootstrap import bootstrap
@@ -142,10 +142,15 @@ def test_a_compressed_body_is_taken(writing: Writing) -> None:
 def test_the_client_of_influxdb_writes_and_reads_what_is_wrong(writing: Writing) -> None:
     with InfluxDBClient(writing.up.url, token=writing.keys["acme"], org="whatever") as client:
         api = client.write_api(write_options=SYNCHRONOUS)
-        point = Point("from_client").tag("host", "a b,c=d").field("count", 3).field("share", 0.5)
-        api.write("whatever", record=point.time(now_ns() // SECOND, WritePrecision.S))
+        point = {
+            "measurement": "from_client",
+            "tags": {"host": "a b,c=d"},
+            "fields": {"count": 3, "share": 0.5},
+            "time": now_ns() // SECOND,
+        }
+        api.write("whatever", record=point, write_precision=WritePrecision.S)
         with pytest.raises(Exception, match="line 1 has the name of a measurement") as caught:
-            api.write("whatever", record=Point("jobs").field("scraped", 1))
+            api.write("whatever", record={"measurement": "jobs", "fields": {"scraped": 1}})
         assert caught.value.status == 400  # type: ignore[attr-defined]
         assert "own" in caught.value.message  # type: ignore[attr-defined]
     assert {row["_field"]: row["_value"] for row in writing.stored("from_client")} == {
