@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from influxdb_client import InfluxDBClient, WritePrecision
+from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.domain.write_precision import WritePrecision
 
 from influx.bootstrap import bootstrap
 from records.store import SqlRecords
@@ -32,7 +33,7 @@ TENANTS = ("acme", "bravo")
 @dataclass
 class Answer:
     status: int
-    headers: Mapping[str, str]
+    headers: Any
     body: Any
 
 
