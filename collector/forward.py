@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,7 +23,7 @@ import structlog
 from collector.contributions import Announced
 from collector.fold import Folding, windows_around
 from collector.observed import Observed
-from collector.outbox import Cut, Held, Lane, Outbox, PersistedFlush
+from collector.outbox import Cut, Held, Lane, Outbox, PersistedFlush, lane_of
 from collector.spool_view import DeadLetter
 from scrapewatch.line_protocol import decode
 from scrapewatch.measurements import Tier
@@ -168,7 +168,7 @@ class Forwarder:
 
     @property
     def held(self) -> dict[Lane, str | None]:
-        """Of which tenants and tiers something is held, and why; None where the store takes it again."""
+        """In which lanes something is held, and why; None where the store takes it again."""
         with self._holding:
             return dict(self._held)
 
@@ -310,7 +310,7 @@ class Forwarder:
         pause = _FIRST_PAUSE
         state = self.series_state
         held = self.held.keys()
-        batches = [batch for batch in _joined(flushes) if (batch.tenant, batch.tier) not in held]
+        batches = [batch for batch in _joined(flushes) if lane_of(batch.tenant, batch.tier) not in held]
         joined = Flush(self._collector_no, flushes[-1].number, batches)
         while not self._stop.is_set():
             began = time.perf_counter()
@@ -322,10 +322,7 @@ class Forwarder:
             self._observed.write_series.add(time.perf_counter() - began)
             if result.kept is None:
                 state.problem = None
-                for letter in result.rejected:
-                    state.rejected[letter.reason[:80]] = state.rejected.get(letter.reason[:80], 0) + 1
-                    log.error("the store rejects a point for good", reason=letter.reason, tier=letter.tier)
-                self._pass_series(flushes, result, held | result.held.keys())
+                self._pass_series(flushes, result, held)
                 self._persisted["windows"].set()
                 return
             if state.problem != result.kept:
@@ -334,16 +331,25 @@ class Forwarder:
             self._stop.wait(max(result.retry_after or 0.0, random.uniform(0, pause)))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _pass_series(self, flushes: list[PersistedFlush], result: WriteResult, held: Set[Lane]) -> None:
-        parts = self._outbox.parts(flushes, held) if held else []
+    def _pass_series(
+        self, flushes: list[PersistedFlush], result: WriteResult, held: Collection[Lane]
+    ) -> None:
+        refused = {lane_of(*of): reason for of, reason in result.held.items()}
+        lanes = {*held, *refused}
+        parts = self._outbox.parts(flushes, lanes) if lanes else []
+        rejected = [letter for letter in result.rejected if lane_of(letter.tenant, letter.tier) not in lanes]
+        for letter in rejected:
+            state = self.series_state
+            state.rejected[letter.reason[:80]] = state.rejected.get(letter.reason[:80], 0) + 1
+            log.error("the store rejects a point for good", reason=letter.reason, tier=letter.tier)
         with self._holding:
             self._outbox.passed(
-                "series", [flush.number for flush in flushes], _parted(result.rejected, flushes), parts
+                "series", [flush.number for flush in flushes], _parted(rejected, flushes), parts
             )
             for part in parts:
-                lane = (part.tenant, Tier(part.tier))
+                lane = part.tenant, part.external
                 if lane not in self._held:
-                    self._held[lane] = result.held.get(lane)
+                    self._held[lane] = refused.get(lane)
 
     def _held_loop(self) -> None:
         pauses: dict[Lane, float] = {}
@@ -375,20 +381,19 @@ class Forwarder:
             with self._holding:
                 if not self._outbox.held(lane):
                     del self._held[lane]
-                    log.info("nothing of the tenant is held any more", tenant=lane[0], tier=lane[1])
+                    log.info("nothing of the tenant is held any more", tenant=lane[0], external=lane[1])
             return None
-        lines = [line for part in parts for line in part.batch.lines]
-        events = [count for part in parts for count in part.batch.events]
-        result = self._series.write(
-            Flush(self._collector_no, parts[-1].number, [Batch(*lane, lines, events)])
-        )
-        reason = result.kept or result.held.get(lane)
+        result = self._series.write(Flush(self._collector_no, parts[-1].number, _joined(parts)))
+        reason = result.kept or next(iter(result.held.values()), None)
         with self._holding:
             before, self._held[lane] = self._held[lane], reason
         if reason is not None:
             if reason != before:
                 log.warning(
-                    "the series store refuses what is a tenant's", tenant=lane[0], tier=lane[1], reason=reason
+                    "the series store refuses what is a tenant's",
+                    tenant=lane[0],
+                    external=lane[1],
+                    reason=reason,
                 )
             return result.retry_after or 0.0
         try:
@@ -455,7 +460,7 @@ def _step(name: str, flushes: Sequence[PersistedFlush]) -> AbstractContextManage
     )
 
 
-def _joined(flushes: Sequence[PersistedFlush]) -> Sequence[Batch]:
+def _joined(flushes: Sequence[PersistedFlush] | Sequence[Held]) -> Sequence[Batch]:
     """The batches of ``flushes``, one a tenant and tier; lines of later flushes stand behind those of earlier ones."""
     if len(flushes) == 1:
         return flushes[0].batches
@@ -476,7 +481,7 @@ def _parted(
         return {}
     homes: dict[tuple[str, Tier, str], list[int]] = {}
     for flush in flushes:
-        for batch in (flush.batch,) if isinstance(flush, Held) else flush.batches:
+        for batch in flush.batches:
             for line in batch.lines:
                 homes.setdefault((batch.tenant, batch.tier, line), []).append(flush.number)
     parted: dict[int, list[Rejected]] = {}

@@ -43,15 +43,15 @@ class Flushed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """The points of flush ``number`` for one tenant and tier, which wait because the store refuses what is that tenant's.
+    """The points of flush ``number`` for one tenant, which wait because the store refuses what is that tenant's.
 
-    ``lines`` are the encoded lines with the events that each stands for, of ``events`` in all; ``windows`` JSON of what to mark dirty
-    once they are stored. ``at`` is in ns.
+    Either all that events became, or, ``external``, the lines that pass through. ``lines`` are the encoded lines of each tier with the
+    events that each stands for, of ``events`` in all; ``windows`` JSON of what to mark dirty once they are stored. ``at`` is in ns.
     """
 
     number: int
     tenant: str
-    tier: str
+    external: bool
     events: int
     lines: bytes
     windows: str
@@ -71,13 +71,13 @@ class Passed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Released(msgspec.Struct, tag=True, frozen=True):
-    """Of ``tenant`` and ``tier`` the parts ``numbers`` that were held are stored, but for the lines ``rejected`` for good.
+    """Of ``tenant`` the parts ``numbers`` that were held are stored, but for the lines ``rejected`` for good.
 
-    ``size`` is the bytes of their lines.
+    They are ``external`` or not; ``size`` is the bytes of their lines.
     """
 
     tenant: str
-    tier: str
+    external: bool
     numbers: Sequence[int]
     rejected: Mapping[int, Sequence[Rejected]]
     size: int
@@ -166,10 +166,10 @@ def _write_passed(connection: sqlite3.Connection, note: Passed) -> None:
     _write_letters(connection, note.rejected)
     for part in note.held:
         connection.execute(
-            "INSERT INTO held (tenant, tier, number, events, size, at, lines, windows) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO held (tenant, external, number, events, size, at, lines, windows) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 part.tenant,
-                part.tier,
+                part.external,
                 part.number,
                 part.events,
                 len(part.lines),
@@ -193,12 +193,12 @@ def _write_released(connection: sqlite3.Connection, note: Released) -> None:
     _write_letters(connection, note.rejected)
     events = 0
     for number in note.numbers:
-        of = (note.tenant, note.tier, number)
+        of = (note.tenant, note.external, number)
         ((found,),) = connection.execute(
-            "SELECT events FROM held WHERE tenant = ? AND tier = ? AND number = ?", of
+            "SELECT events FROM held WHERE tenant = ? AND external = ? AND number = ?", of
         ).fetchall()
         events += found
-        connection.execute("DELETE FROM held WHERE tenant = ? AND tier = ? AND number = ?", of)
+        connection.execute("DELETE FROM held WHERE tenant = ? AND external = ? AND number = ?", of)
     dead = sum(letter.events for letters in note.rejected.values() for letter in letters)
     _count(connection, "delivered", events - dead)
     _count(connection, "dead_lettered", dead)

@@ -64,16 +64,21 @@ class PersistedFlush:
     changes: Sequence[RecordChanges]
 
 
-Lane = tuple[str, Tier]
-"""A tenant and a tier: a bucket, which a store takes or refuses on its own."""
+Lane = tuple[str, bool]
+"""A tenant, and whether it is about the lines that pass through: they have a bucket of their own, and nothing else waits for it."""
+
+
+def lane_of(tenant: str, tier: Tier) -> Lane:
+    """The lane in which the points of a tenant's tier are held."""
+    return tenant, tier is Tier.EXTERNAL
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is held of flush ``number`` for one lane; ``changes`` have the windows to mark once it is stored. ``size`` is in bytes."""
+    """What is held of flush ``number`` in one lane; ``changes`` have the windows to mark once it is stored. ``size`` is in bytes."""
 
     number: int
-    batch: Batch
+    batches: Sequence[Batch]
     changes: Sequence[RecordChanges]
     size: int
 
@@ -257,56 +262,70 @@ class Outbox:
     # --- what a store refuses for its tenant's sake
 
     def parts(self, flushes: Sequence[PersistedFlush], of: Collection[Lane]) -> list[Part]:
-        """The parts of ``flushes`` that are ``of`` these tenants and tiers, as they are held; for one thread."""
+        """What of ``flushes`` is ``of`` these lanes, as it is held; for one thread."""
         now = now_ns()
-        return [
-            Part(
-                flush.number,
-                batch.tenant,
-                batch.tier,
-                sum(batch.events),
-                self._squeeze_parts(orjson.dumps([batch.lines, batch.events])),
-                orjson.dumps(
-                    [change.windows for change in flush.changes if change.tenant == batch.tenant],
-                    option=orjson.OPT_NON_STR_KEYS,
-                ).decode(),
-                now,
-            )
-            for flush in flushes
-            for batch in flush.batches
-            if (batch.tenant, batch.tier) in of
-        ]
+        parts = []
+        for flush in flushes:
+            batches: dict[Lane, list[Batch]] = {}
+            for batch in flush.batches:
+                lane = lane_of(batch.tenant, batch.tier)
+                if lane in of:
+                    batches.setdefault(lane, []).append(batch)
+            for (tenant, external), found in batches.items():
+                windows = [change.windows for change in flush.changes if change.tenant == tenant]
+                parts.append(
+                    Part(
+                        flush.number,
+                        tenant,
+                        external,
+                        sum(sum(batch.events) for batch in found),
+                        self._squeeze_parts(
+                            orjson.dumps([(batch.tier, batch.lines, batch.events) for batch in found])
+                        ),
+                        orjson.dumps([] if external else windows, option=orjson.OPT_NON_STR_KEYS).decode(),
+                        now,
+                    )
+                )
+        return parts
 
     def lanes(self) -> list[Lane]:
-        """The tenants and tiers of which something is held."""
-        return [(tenant, Tier(tier)) for tenant, tier in self._read("SELECT DISTINCT tenant, tier FROM held")]
+        """The lanes in which something is held."""
+        return [
+            (tenant, bool(external))
+            for tenant, external in self._read("SELECT DISTINCT tenant, external FROM held")
+        ]
 
     def held(self, lane: Lane, most: int = 1) -> list[Held]:
-        """The oldest parts that are held of a tenant and tier, up to ``most``; more than one have up to :data:`MOST_LINES` lines.
+        """The oldest that is held in a lane, of up to ``most`` flushes; of more than one up to :data:`MOST_LINES` lines.
 
         What can no longer be read becomes a dead letter without a line.
         """
+        tenant, external = lane
         found: list[Held] = []
         total = 0
-        for number, counted, size, lines, windows in self._read(
-            "SELECT number, events, size, lines, windows FROM held WHERE tenant = ? AND tier = ? ORDER BY number LIMIT ?",
+        for number, events, size, lines, windows in self._read(
+            "SELECT number, events, size, lines, windows FROM held WHERE tenant = ? AND external = ? ORDER BY number LIMIT ?",
             (*lane, most),
         ):
             try:
-                texts, events = orjson.loads(expand(lines))
+                batches = [
+                    Batch(tenant, Tier(tier), texts, counts)
+                    for tier, texts, counts in orjson.loads(expand(lines))
+                ]
             except ValueError:
-                log.error("a part of a flush in the spool is damaged", number=number, tier=lane[1])
-                letter = Rejected(*lane, "", counted, "it was damaged in the spool")
-                self._ledger.note(Released(*lane, [number], {number: [letter]}, size))
+                log.error("a part of a flush in the spool is damaged", number=number, tenant=tenant)
+                tier = Tier.EXTERNAL if external else Tier.FLEET
+                letter = Rejected(tenant, tier, "", events, "it was damaged in the spool")
+                self._ledger.note(Released(tenant, external, [number], {number: [letter]}, size))
                 continue
-            total += len(texts)
+            total += sum(len(batch.lines) for batch in batches)
             if found and total > MOST_LINES:
                 break
             changes = [
-                RecordChanges(lane[0], None, (), {Tier(tier): starts for tier, starts in each.items()})
+                RecordChanges(tenant, None, (), {Tier(tier): starts for tier, starts in each.items()})
                 for each in orjson.loads(windows)
             ]
-            found.append(Held(number, Batch(*lane, texts, events), changes, size))
+            found.append(Held(number, batches, changes, size))
         return found
 
     def released(self, lane: Lane, parts: Sequence[Held], rejected: Mapping[int, Sequence[Rejected]]) -> None:

@@ -509,10 +509,13 @@ class Spool:
     def _checkpoint_loop(self) -> None:
         connection = open_for_reading(self.folder)
         try:
-            while self._checkpoint.wait() and not self._closed:
+            while self._checkpoint.wait():
+                # Before it is looked whether this is the end: what is set from here on is seen the next time.
+                self._checkpoint.clear()
+                if self._closed:
+                    return
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                self._checkpoint.clear()
                 # The commits that came meanwhile are few: once they are copied, too, the log begins anew.
                 self._copied = True
                 self._submit(lambda _: None)

@@ -69,11 +69,11 @@ CREATE TABLE IF NOT EXISTS flushes (
 );
 CREATE TABLE IF NOT EXISTS held (
     id INTEGER PRIMARY KEY,
-    tenant TEXT NOT NULL, tier TEXT NOT NULL, number INTEGER NOT NULL,
+    tenant TEXT NOT NULL, external INTEGER NOT NULL, number INTEGER NOT NULL,
     events INTEGER NOT NULL, size INTEGER NOT NULL, at INTEGER NOT NULL,
     lines BLOB NOT NULL, windows TEXT NOT NULL
 );
-CREATE UNIQUE INDEX IF NOT EXISTS held_of ON held (tenant, tier, number, events, size, at);
+CREATE UNIQUE INDEX IF NOT EXISTS held_of ON held (tenant, external, number, events, size, at);
 CREATE TABLE IF NOT EXISTS memory (
     tenant TEXT NOT NULL, session_id TEXT NOT NULL, sites BLOB NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (tenant, session_id)

@@ -154,7 +154,7 @@ def test_no_secret_stands_in_what_is_committed() -> None:
         for name, value in environment(service).items():
             if re.search("PASSWORD|TOKEN|SECRET|DATABASE_URL|REDIS_URL", name):
                 assert value.startswith("/run/"), name
-                assert re.search("_FILE$", name)
+                assert re.search("_(FILE|DIR)$", name)
     assert "/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 

@@ -74,7 +74,8 @@ class Writing:
             {"Authorization": f"Token {self.influxd.token}", "Content-Type": "application/vnd.flux"},
         )
         with urllib.request.urlopen(asked, timeout=60) as answer:
-            rows = csv.DictReader(io.StringIO(answer.read().decode()))
+            # Its CSV has \r\n where a value has \n.
+            rows = csv.DictReader(io.StringIO(answer.read().decode().replace("\r\n", "\n")))
             return [row for row in rows if row["_measurement"] == measurement]
 
 
