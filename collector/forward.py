@@ -46,6 +46,7 @@ _LOOK_FOR_STOP: Final = 0.2
 
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
+_LONGEST_HELD: Final = 5.0  # the server is well: to ask it costs little, and who mends a token waits for it
 
 
 @dataclass(slots=True)
@@ -369,7 +370,7 @@ class Forwarder:
                 else:
                     pause = pauses.get(lane, _FIRST_PAUSE)
                     due[lane] = time.monotonic() + max(wait, random.uniform(0, pause))
-                    pauses[lane] = min(pause * 2, _LONGEST_PAUSE)
+                    pauses[lane] = min(pause * 2, _LONGEST_HELD)
             self._faults.pop("held", None)
             if not went_on:
                 self._stop.wait(_LOOK_FOR_STOP)

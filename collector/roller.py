@@ -30,7 +30,7 @@ HOUR_EVERY: Final = 30.0
 MINUTE_EVERY: Final = 15.0
 """Seconds between computations of the open minute, which each flush makes dirty: those that are over do not wait."""
 
-REFUSED_FOR: Final = 15.0
+REFUSED_FOR: Final = 5.0
 """Seconds after which a tenant is asked for again whose points the store refused."""
 
 _MOST_WINDOWS: Final = 500
