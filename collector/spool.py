@@ -236,7 +236,7 @@ class Spool:
 
         What waits because of a tenant's own token or bucket may take half of the spool: the other half is for all others.
         """
-        if tenant is not None and self._held.get(tenant, 0) > self._max_bytes // 2:
+        if self._held and tenant is not None and self._held.get(tenant, 0) > self._max_bytes // 2:
             return (
                 f"what waits of this tenant alone takes {self._held[tenant]} bytes, half of what the spool may hold: "
                 "the store refuses its token or bucket"
@@ -551,17 +551,16 @@ class Spool:
 
 
 def _joined(fresh: Sequence[tuple[Append, Kept]]) -> list[Request]:
-    """What is new: one request a tenant, one with its lines, and one for each that is history under a key."""
-    joined: dict[tuple[str, bool], Request] = {}
+    """What is new: one request a tenant, and one for each that is history under a key or has lines that pass through."""
+    joined: dict[str, Request] = {}
     requests: list[Request] = []
     for item, kept in fresh:
-        if item.source is not None:
+        if item.source is not None or item.lines:
             requests.append(Request(item.tenant, item.source, item.received_at, kept.times, kept.events))
             continue
-        of = (item.tenant, item.lines)
-        request = joined.get(of)
+        request = joined.get(item.tenant)
         if request is None:
-            request = joined[of] = Request(item.tenant, None, item.received_at, [], [])
+            request = joined[item.tenant] = Request(item.tenant, None, item.received_at, [], [])
             requests.append(request)
         request.times.extend(kept.times)  # type: ignore[attr-defined]
         request.events.extend(kept.events)  # type: ignore[attr-defined]
