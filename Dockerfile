@@ -20,7 +20,7 @@ RUN /opt/scrapewatch/bin/pip install --no-cache-dir --disable-pip-version-check 
 FROM python:3.11.15-slim
 # The folders are volumes' mount points: a new volume takes over their owner.
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/scrapewatch scrapewatch \
-    && install -d -o scrapewatch -g scrapewatch -m 0700 /var/lib/scrapewatch/data /var/lib/scrapewatch/tokens \
+    && install -d -o scrapewatch -g scrapewatch -m 0700 /var/lib/scrapewatch/data /var/lib/scrapewatch/tokens /var/lib/scrapewatch/readers \
     && install -d -o scrapewatch -g scrapewatch -m 0755 /var/lib/scrapewatch/reader
 COPY --from=build /opt/scrapewatch /opt/scrapewatch
 COPY --from=build /srv/scrapewatch /srv/scrapewatch

@@ -60,6 +60,7 @@ class AskedSeries:
     def __init__(self, store: SeriesStore, asked: Asked) -> None:
         self._store = store
         self._asked = asked
+        self.takes_lines = store.takes_lines
 
     def ask(
         self, question: str, parameters: Mapping[str, str], time_range: TimeRange, *, tier: Tier, tenant: str

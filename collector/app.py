@@ -17,32 +17,30 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 from pydantic import BaseModel, Field, TypeAdapter
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from collector import quality
-from collector.body import BodyTooLarge, UnsupportedBody, encoding_of, has_lines, most_unpacked, unpack
+from collector import external, quality, writes
+from collector.bodies import Bodies, refusal_of
+from collector.body import UnsupportedBody, has_lines
 from collector.decode import IN_ONE_GO
 from collector.fairness import Admission
-from collector.ingest import MalformedBody, TooManyEvents
 from collector.metrics import metric_families
 from collector.service import Collector
 from collector.service import Receipt as Accepted
 from scrapewatch import events
-from scrapewatch.access import READ, rule_of
+from scrapewatch.access import READ, rule_of, visible_to
 from scrapewatch.gate import Gate, Gated, who_asks
 from scrapewatch.http import (
     AtOnce,
     Respond,
     Shortcut,
     failure,
-    kind_of,
     parts_of,
     problem,
-    problem_of,
     problem_responses,
 )
-from scrapewatch.problems import Busy, InvalidInput, ScrapewatchError, TooMuch
+from scrapewatch.problems import InvalidInput, ScrapewatchError
 from scrapewatch.settings import Settings
 
 PATH: Final = "/monitoring/metrics"
@@ -88,14 +86,6 @@ class Receipt(BaseModel):
     )
 
 
-_REFUSALS: Final[Mapping[type[ScrapewatchError], tuple[int, str, str]]] = {
-    UnsupportedBody: (415, "unsupported-body", "This body is not taken"),
-    BodyTooLarge: (413, "too-large", "The body is too large"),
-    TooManyEvents: (413, "too-many-events", "Too many events"),
-    MalformedBody: (400, "not-json", "The body is not JSON"),
-}
-"""What is wrong with a body → status, last part of the problem's type, title."""
-
 _BOOLS: Final = {
     **dict.fromkeys(("true", "1", "yes", "on", "t", "y"), True),
     **dict.fromkeys(("false", "0", "no", "off", "f", "n"), False),
@@ -104,9 +94,6 @@ _JSON: Final = (b"content-type", b"application/json")
 _JSON_ONLY: Final = (_JSON,)
 
 _LONGEST_KEY: Final = 200
-
-_UNKNOWN: Final = 65_536  # room taken at a time for a body that does not say its size
-_LARGE: Final = 8_192  # bytes from which an encoded body is unpacked in a thread
 
 
 class Ingest:
@@ -129,12 +116,12 @@ class Ingest:
     ) -> None:
         self._as_events = as_events
         self._collector = collector
-        self._most = settings.max_body_bytes
         self._most_events = settings.max_events
         self._most_at_once = min(settings.max_body_bytes, IN_ONE_GO)
         self._tenant_of = tenant_of
         self._observed = collector.observed
         self._admission = admission or Admission(settings, collector.observed.refused)
+        self._bodies = Bodies(settings, collector.observed, self._admission)
 
     @property
     def admission(self) -> Admission:
@@ -208,58 +195,10 @@ class Ingest:
     async def _take(self, scope: Scope, receive: Receive) -> Accepted:
         headers = dict(scope["headers"])
         lines = has_lines(headers.get(b"content-type", b""))
-        encoding = encoding_of(headers.get(b"content-encoding", b""))
         key = _key(headers.get(b"idempotency-key"))
         backfill = _backfill(scope["query_string"]) if scope["query_string"] else False
-        declared = headers.get(b"content-length", b"")
-        size = int(declared) if declared.isdigit() else min(_UNKNOWN, self._most)
-        if size > self._most:
-            raise self._too_large()
         tenant = self._tenant_of(scope)
-        admission = self._admission
-        admission.check_rate(tenant)
-        room = admission.needed(size + most_unpacked(size, encoding, self._most) if encoding else size)
-        # Before the first byte is read: what waits here is with the client, not in memory, and its time does not run.
-        if not admission.take(tenant, room):
-            await admission.wait(tenant, room)
-        try:
-            message = await receive()
-            body: bytes = message.get("body", b"")
-            if message.get("more_body", False) or len(body) > room or message["type"] != "http.request":
-                parts: list[bytes] = []
-                size = 0
-                while True:
-                    if message["type"] != "http.request":
-                        self._observed.refused["gone"] += 1
-                        raise ClientDisconnect
-                    part = message.get("body", b"")
-                    size += len(part)
-                    if size > self._most:
-                        raise self._too_large()
-                    if size > room:
-                        more = min(max(size - room, _UNKNOWN), self._most - room)
-                        if not admission.take(tenant, more):
-                            await admission.wait(tenant, more)
-                        room += more
-                    parts.append(part)
-                    if not message.get("more_body", False):
-                        break
-                    message = await receive()
-                body = b"".join(parts)
-                parts.clear()
-            if encoding:
-                needed = admission.needed(len(body) + most_unpacked(len(body), encoding, self._most))
-                if needed > room:
-                    if not admission.take(tenant, needed - room):
-                        await admission.wait(tenant, needed - room)
-                    room = needed
-                if len(body) < _LARGE:
-                    body = unpack(body, encoding, self._most)
-                else:
-                    body = await asyncio.to_thread(unpack, body, encoding, self._most)
-                if len(body) < room:
-                    admission.leave(tenant, room - len(body))
-                    room = len(body)
+        async with self._bodies.read(headers, receive, tenant) as body:
             if self._as_events is not None:
                 if len(body) > IN_ONE_GO:
                     body = await asyncio.to_thread(self._as_events, body, lines, self._most_events)
@@ -267,12 +206,7 @@ class Ingest:
                     body = self._as_events(body, lines, self._most_events)
                 lines = False
             receipt = await self._collector.accept(tenant, body, lines=lines, key=key, backfill=backfill)
-        except InvalidInput:
-            admission.charge(tenant, 1)  # it took our time, too
-            raise
-        finally:
-            admission.leave(tenant, room)
-        admission.charge(tenant, receipt.accepted + receipt.duplicates + len(receipt.rejected))
+        self._admission.charge(tenant, receipt.accepted + receipt.duplicates + len(receipt.rejected))
         return receipt
 
     def refused_before(self, reason: str) -> None:
@@ -280,18 +214,8 @@ class Ingest:
         self._observed.requests += 1
         self._observed.refused[reason] += 1
 
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"a body may have {self._most:,} bytes; send fewer events at once")
-
     def _refusal(self, error: ScrapewatchError) -> Response:
-        if type(error) in _REFUSALS:
-            status, kind, title = _REFUSALS[type(error)]
-            self._observed.refused[kind] += 1
-            return problem(status, title, str(error), kind=kind)
-        response = problem_of(error)
-        if not isinstance(error, (Busy, TooMuch)):  # counted by who refused them
-            self._observed.refused[kind_of(error)] += 1
-        return response
+        return refusal_of(error, self._observed.refused)
 
     def _answer(self, receipt: Accepted) -> Response:
         answer: dict[str, Any] = {
@@ -388,6 +312,7 @@ def mount(
         "beside its fields where there are any. Answered once it is durable, as events are.",
         body=quality.request_body(),
     )
+    _describe_writes(router, writes.Writes(collector, settings, tenant_of, ingest.admission))
     app.include_router(router)
     answer: AtOnce = ingest
     rule = rule_of("POST", PATH)
@@ -441,15 +366,61 @@ def _describe(
         )
 
 
-class _Passed(Response):
-    """What ``ingest`` answers, for requests that come to the described route all the same."""
+def _describe_writes(router: APIRouter, taking: writes.Writes) -> None:
+    """Let ``taking`` answer where clients of InfluxDB write."""
 
-    def __init__(self, ingest: Ingest) -> None:
+    async def described(
+        precision: Annotated[
+            str,
+            Query(
+                description="the unit of the times in the lines",
+                json_schema_extra={"enum": [*external.PRECISIONS]},  # refused as InfluxDB does, not here
+            ),
+        ] = "ns",
+        bucket: Annotated[
+            str | None, Query(description="ignored: the lines go to the bucket `external` of the tenant")
+        ] = None,
+        org: Annotated[
+            str | None, Query(description="ignored: whose the lines are says the credential")
+        ] = None,
+    ) -> Response:
+        return _Passed(taking)
+
+    router.add_api_route(
+        writes.PATH,
+        described,
+        methods=["POST"],
+        status_code=204,
+        name="write",
+        summary="Write line protocol, as to InfluxDB",
+        description="For Telegraf (`outputs.influxdb_v2`) and other clients of InfluxDB 2; also as gzip, deflate or zstd. Answered once "
+        "the lines are durable. They keep their times, so what is sent again overwrites itself; where some lines are not taken, the others "
+        "are kept. The names of scrapewatch's own measurements are not taken. Needs InfluxDB as the store of points.",
+        responses={
+            204: {"description": "Durable"},
+            400: {"model": writes.LinesProblem, "description": "Some lines, or all, were not taken"},
+            **problem_responses(408, 413, 415, 429, 501, 503),
+        },
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "text/plain": {"schema": {"type": "string"}, "example": writes.EXAMPLE},
+                },
+            }
+        },
+    )
+
+
+class _Passed(Response):
+    """What ``app`` answers, for requests that come to the described route all the same."""
+
+    def __init__(self, app: ASGIApp) -> None:
         super().__init__()
-        self._ingest = ingest
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._ingest(scope, receive, send)
+        await self._app(scope, receive, send)
 
 
 def build_probe_router(collector: Collector) -> APIRouter:
@@ -477,7 +448,11 @@ def build_probe_router(collector: Collector) -> APIRouter:
                 )
             detail = "; ".join(problems)
             return problem(503, "Not ready", detail, kind="not-ready", spooled=status.spooled)
-        return Response(b'{"status":"ready"}', media_type="application/json")
+        held = collector.held and visible_to(await who_asks(request), collector.held)
+        return Response(
+            orjson.dumps({"status": "ready", "held": held} if held else {"status": "ready"}),
+            media_type="application/json",
+        )
 
     @router.get("/metrics", summary="Metrics for Prometheus")
     async def metrics() -> Response:

@@ -24,7 +24,10 @@ from scrapewatch.events import TYPES, Described
 from scrapewatch.time import to_datetime, to_ns
 
 Event = Any
-"""A struct of :data:`STRUCTS`: ``session_id``, ``timestamp``, ``event_id`` and ``value``, itself a struct with the model's fields."""
+"""A struct of :data:`STRUCTS`: ``session_id``, ``timestamp``, ``event_id`` and ``value``, itself a struct with the model's fields.
+
+In the spool also a text: a line that passes through as it came (:mod:`collector.external`). Those have no times beside them.
+"""
 
 IN_ONE_GO: Final = 256_000
 """Bytes up to which a body is decoded in one step. It holds the interpreter: a larger one belongs on a thread, and others get turns."""
@@ -159,7 +162,7 @@ _union: Any = typing.Union[tuple(STRUCTS.values())]  # noqa: UP007 - made at run
 _list = msgspec.json.Decoder(list[_union])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _one = msgspec.json.Decoder(_union)
-_unpacker = msgspec.msgpack.Decoder(tuple[list[int], list[_union]])
+_unpacker = msgspec.msgpack.Decoder(tuple[list[int], list[_union | str]])
 _packer = msgspec.msgpack.Encoder()
 
 _VALUES: Final[Mapping[type, type[msgspec.Struct]]] = {
@@ -275,6 +278,11 @@ def unpack(packed: bytes) -> tuple[list[int], list[Event]]:
         msgspec.MsgspecError: it made none such.
     """
     return _unpacker.decode(packed)
+
+
+def are_lines(events: Sequence[Event]) -> bool:
+    """Whether ``events``, which came together, are lines that pass through."""
+    return len(events) > 0 and type(events[0]) is str
 
 
 def as_message(tenant: str, event: Event, time: int) -> dict[str, Any]:

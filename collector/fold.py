@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from collector.contributions import Announced, Lines, Share, Stamp
-from collector.decode import Event
+from collector.decode import Event, are_lines
 from scrapewatch.measurements import (
     LIVE_AGE,
     Tier,
@@ -31,7 +31,7 @@ HISTORY_COLLECTOR: Final = 99
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Events that came together, as the spool keeps them; ``times`` has the time of each (ns).
+    """Events that came together, as the spool keeps them; ``times`` has the time of each (ns). Or lines that pass through.
 
     ``source`` is the key of history sent with one: its points have stamps of their own, the same whenever it is sent again.
     ``received_at`` is in ns.
@@ -98,10 +98,15 @@ class Folding:
         self._recall = recall
         self._retention_days = retention_days
         self._groups: dict[tuple[str, str | None], Group] = {}
+        self._passing: dict[str, list[str]] = {}
         self.events = 0
 
     def add(self, request: Request) -> None:
         """Take what came together."""
+        if are_lines(request.events):
+            self._passing.setdefault(request.tenant, []).extend(request.events)
+            self.events += len(request.events)
+            return
         key = (request.tenant, request.source)
         group = self._groups.get(key)
         if group is None:
@@ -113,7 +118,10 @@ class Folding:
 
     def finish(self, *, collector_no: int, number: int) -> Folded:
         """What flush ``number`` of collector ``collector_no`` writes; nothing may be added after it."""
-        lines: Lines = {}
+        lines: Lines = {
+            (tenant, Tier.EXTERNAL): (passing, [1] * len(passing))
+            for tenant, passing in self._passing.items()
+        }
         changed: Memory = {}
         for group in self._groups.values():
             stamp = (

@@ -3,6 +3,9 @@
 One thread folds what arrives as it arrives, so that a flush is nearly done when its time has come; one serves the series store, one
 the records, one marks the windows to roll up. Each has a cursor of its own, so that a store that is down holds up neither the other nor
 an ack. A store that refuses for now is asked again with full jitter, without limit in time.
+
+What the series store refuses for one tenant's sake (its token, its bucket) is held: that tenant's part of the flush is put aside, all that
+comes after it behind it, and a thread of its own brings it there, in order, once the store takes it. Nobody else waits for it.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,11 +23,11 @@ import structlog
 from collector.contributions import Announced
 from collector.fold import Folding, windows_around
 from collector.observed import Observed
-from collector.outbox import Cut, Outbox, PersistedFlush
+from collector.outbox import Cut, Held, Lane, Outbox, PersistedFlush, lane_of
 from collector.spool_view import DeadLetter
 from scrapewatch.line_protocol import decode
 from scrapewatch.measurements import Tier
-from scrapewatch.ports import Batch, Flush, RecordChanges, RecordStore, Rejected, SeriesStore
+from scrapewatch.ports import Batch, Flush, RecordChanges, RecordStore, Rejected, SeriesStore, WriteResult
 from scrapewatch.problems import StoreUnavailable
 from scrapewatch.tracing import Span, span
 
@@ -43,6 +46,7 @@ _LOOK_FOR_STOP: Final = 0.2
 
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
+_LONGEST_HELD: Final = 5.0  # the server is well: to ask it costs little, and who mends a token waits for it
 
 
 @dataclass(slots=True)
@@ -116,6 +120,9 @@ class Forwarder:
         self._stop = threading.Event()
         self._drain = threading.Event()
         self._persisted = {name: threading.Event() for name in ("series", "records", "windows")}
+        self._holding = threading.Lock()
+        # Why each lane is held; as long as the spool holds anything of it, all that is new of it goes there, too.
+        self._held: dict[Lane, str | None] = dict.fromkeys(outbox.lanes())
         self.series_state = SinkState()
         self.records_state = SinkState()
         self.windows_state = SinkState()
@@ -134,6 +141,7 @@ class Forwarder:
                         "windows", self.windows_state, self._mark_windows, _MOST_TOGETHER
                     ),
                 ),
+                ("held", self._held_loop),
             )
         ]
 
@@ -158,6 +166,12 @@ class Forwarder:
     def fault(self) -> str | None:
         """What of its work fails now for a reason that no store gave, and is tried again; None: nothing."""
         return "; ".join(f"{name}: {fault}" for name, fault in sorted(self._faults.items())) or None
+
+    @property
+    def held(self) -> dict[Lane, str | None]:
+        """In which lanes something is held, and why; None where the store takes it again."""
+        with self._holding:
+            return dict(self._held)
 
     def cut(self, *, interval: float = 0.0) -> int:
         """Fold and persist one flush: what is there, and what comes within ``interval`` seconds; the number of its events.
@@ -239,6 +253,9 @@ class Forwarder:
         result = self._series.write(Flush(self._collector_no, 0, [batches[key] for key in sorted(batches)]))
         if result.kept is not None:
             raise StoreUnavailable(result.kept, result.retry_after)
+        letters = [item for item in letters if (item.letter.tenant, item.letter.tier) not in result.held]
+        if not letters:
+            return 0
         reasons = {(item.tenant, item.tier, item.line): item.reason for item in result.rejected}
         refused = {
             item.id: reason
@@ -293,7 +310,9 @@ class Forwarder:
     def _write_series(self, flushes: list[PersistedFlush]) -> None:
         pause = _FIRST_PAUSE
         state = self.series_state
-        joined = Flush(self._collector_no, flushes[-1].number, _joined(flushes))
+        held = self.held.keys()
+        batches = [batch for batch in _joined(flushes) if lane_of(batch.tenant, batch.tier) not in held]
+        joined = Flush(self._collector_no, flushes[-1].number, batches)
         while not self._stop.is_set():
             began = time.perf_counter()
             with _step("write points", flushes) as writing:
@@ -304,12 +323,7 @@ class Forwarder:
             self._observed.write_series.add(time.perf_counter() - began)
             if result.kept is None:
                 state.problem = None
-                for letter in result.rejected:
-                    state.rejected[letter.reason[:80]] = state.rejected.get(letter.reason[:80], 0) + 1
-                    log.error("the store rejects a point for good", reason=letter.reason, tier=letter.tier)
-                self._outbox.passed(
-                    "series", [flush.number for flush in flushes], _parted(result.rejected, flushes)
-                )
+                self._pass_series(flushes, result, held)
                 self._persisted["windows"].set()
                 return
             if state.problem != result.kept:
@@ -317,6 +331,80 @@ class Forwarder:
             state.problem = result.kept
             self._stop.wait(max(result.retry_after or 0.0, random.uniform(0, pause)))
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _pass_series(
+        self, flushes: list[PersistedFlush], result: WriteResult, held: Collection[Lane]
+    ) -> None:
+        refused = {lane_of(*of): reason for of, reason in result.held.items()}
+        lanes = {*held, *refused}
+        parts = self._outbox.parts(flushes, lanes) if lanes else []
+        rejected = [letter for letter in result.rejected if lane_of(letter.tenant, letter.tier) not in lanes]
+        for letter in rejected:
+            state = self.series_state
+            state.rejected[letter.reason[:80]] = state.rejected.get(letter.reason[:80], 0) + 1
+            log.error("the store rejects a point for good", reason=letter.reason, tier=letter.tier)
+        with self._holding:
+            self._outbox.passed(
+                "series", [flush.number for flush in flushes], _parted(rejected, flushes), parts
+            )
+            for part in parts:
+                lane = part.tenant, part.external
+                if lane not in self._held:
+                    self._held[lane] = refused.get(lane)
+
+    def _held_loop(self) -> None:
+        pauses: dict[Lane, float] = {}
+        due: dict[Lane, float] = {}
+        while not self._stop.is_set():
+            went_on = False
+            for lane in self.held:
+                if self._stop.is_set():
+                    return
+                if due.get(lane, 0.0) > time.monotonic():
+                    continue
+                wait = self._release(lane)
+                if wait is None:
+                    went_on = True
+                    pauses.pop(lane, None)
+                    due.pop(lane, None)
+                else:
+                    pause = pauses.get(lane, _FIRST_PAUSE)
+                    due[lane] = time.monotonic() + max(wait, random.uniform(0, pause))
+                    pauses[lane] = min(pause * 2, _LONGEST_HELD)
+            self._faults.pop("held", None)
+            if not went_on:
+                self._stop.wait(_LOOK_FOR_STOP)
+
+    def _release(self, lane: Lane) -> float | None:
+        """Try to store the oldest that is held of ``lane``; None: it goes on, or else seconds to wait at least."""
+        parts = self._outbox.held(lane, _MOST_TOGETHER)
+        if not parts:
+            with self._holding:
+                if not self._outbox.held(lane):
+                    del self._held[lane]
+                    log.info("nothing of the tenant is held any more", tenant=lane[0], external=lane[1])
+            return None
+        result = self._series.write(Flush(self._collector_no, parts[-1].number, _joined(parts)))
+        reason = result.kept or next(iter(result.held.values()), None)
+        with self._holding:
+            before, self._held[lane] = self._held[lane], reason
+        if reason is not None:
+            if reason != before:
+                log.warning(
+                    "the series store refuses what is a tenant's",
+                    tenant=lane[0],
+                    external=lane[1],
+                    reason=reason,
+                )
+            return result.retry_after or 0.0
+        try:
+            self._records.mark_windows([change for part in parts for change in part.changes])
+        except StoreUnavailable as error:
+            return error.retry_after or 0.0
+        for letter in result.rejected:
+            log.error("the store rejects a point for good", reason=letter.reason, tier=letter.tier)
+        self._outbox.released(lane, parts, _parted(result.rejected, parts))
+        return None
 
     def _apply_records(self, flushes: list[PersistedFlush]) -> None:
         (flush,) = flushes  # each is a transaction of its own, with its number
@@ -373,7 +461,7 @@ def _step(name: str, flushes: Sequence[PersistedFlush]) -> AbstractContextManage
     )
 
 
-def _joined(flushes: Sequence[PersistedFlush]) -> Sequence[Batch]:
+def _joined(flushes: Sequence[PersistedFlush] | Sequence[Held]) -> Sequence[Batch]:
     """The batches of ``flushes``, one a tenant and tier; lines of later flushes stand behind those of earlier ones."""
     if len(flushes) == 1:
         return flushes[0].batches
@@ -386,7 +474,9 @@ def _joined(flushes: Sequence[PersistedFlush]) -> Sequence[Batch]:
     return [Batch(*key, *found) for key, found in joined.items()]
 
 
-def _parted(rejected: Sequence[Rejected], flushes: Sequence[PersistedFlush]) -> dict[int, list[Rejected]]:
+def _parted(
+    rejected: Sequence[Rejected], flushes: Sequence[PersistedFlush] | Sequence[Held]
+) -> dict[int, list[Rejected]]:
     """What was ``rejected``, by the number of the flush that it belongs to."""
     if not rejected:
         return {}

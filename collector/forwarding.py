@@ -19,7 +19,7 @@ from collector.observed import Observed
 from collector.outbox import Outbox
 from collector.periodic import Periodic
 from collector.roller import Roller
-from scrapewatch.ports import RecordStore, SeriesStore
+from scrapewatch.ports import DEFAULT_TENANT, RecordStore, SeriesStore
 from scrapewatch.problems import StoreUnavailable
 
 _ROLL_EVERY: Final = 2.0
@@ -41,13 +41,15 @@ class Plan(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True):
     """How forwarding fares: each sink (``series``, ``records``, ``windows``), what is wrong (nothing: well), and windows rolled up.
 
-    ``cpu_seconds`` is the processor time of its process, where that is its own.
+    ``cpu_seconds`` is the processor time of its process, where that is its own. ``held`` says whose points, of tenants other than
+    ``default``, wait because the store refuses what is theirs, and why: that is no fault of the collector's, and nobody else waits.
     """
 
     sinks: dict[str, SinkState]
     problems: list[str]
     rolled: int
     cpu_seconds: float | None = None
+    held: dict[str, str] = {}
 
 
 class Forwarding(Protocol):
@@ -126,8 +128,12 @@ class ForwardingHere:
             "windows": forwarder.windows_state,
         }
         problems = [f"{name}: {sink.problem}" for name, sink in sinks.items() if sink.problem is not None]
+        held = dict(self.roller.refused)
+        held |= {tenant: reason for (tenant, _), reason in forwarder.held.items() if reason is not None}
+        if DEFAULT_TENANT in held:
+            problems.append(f"series: {held.pop(DEFAULT_TENANT)}")
         if forwarder.fault is not None:
             problems.append(f"forwarding: {forwarder.fault}")
         if self.rolling.problem is not None:
             problems.append(f"rollups: {self.rolling.problem}")
-        return State(sinks, problems, self.roller.rolled)
+        return State(sinks, problems, self.roller.rolled, held=held)

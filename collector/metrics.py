@@ -53,6 +53,15 @@ def metric_families(collector: Collector) -> Iterator[Metric]:
     ):
         yield GaugeMetricFamily(f"scrapewatch_{name}", text, value=figure)
 
+    held = GaugeMetricFamily(
+        "scrapewatch_events_held",
+        "Events that wait because the store of points refuses the token or a bucket of their tenant; others go on",
+        labels=["tenant"],
+    )
+    for tenant, events in sorted(status.held.items()):
+        held.add_metric([tenant], events)
+    yield held
+
     observed = collector.observed
     yield CounterMetricFamily("scrapewatch_requests", "Requests with events", value=observed.requests)
     yield _by("scrapewatch_requests_refused", "Requests turned away as a whole", "reason", observed.refused)

@@ -42,12 +42,45 @@ class Flushed(msgspec.Struct, tag=True, frozen=True):
     at: int
 
 
+class Part(msgspec.Struct, frozen=True):
+    """The points of flush ``number`` for one tenant, which wait because the store refuses what is that tenant's.
+
+    Either all that events became, or, ``external``, the lines that pass through. ``lines`` are the encoded lines of each tier with the
+    events that each stands for, of ``events`` in all; ``windows`` JSON of what to mark dirty once they are stored. ``at`` is in ns.
+    """
+
+    number: int
+    tenant: str
+    external: bool
+    events: int
+    lines: bytes
+    windows: str
+    at: int
+
+
 class Passed(msgspec.Struct, tag=True, frozen=True):
-    """``sink`` has the flushes ``numbers``, but for the lines ``rejected`` (number → lines) for good, which become dead letters."""
+    """``sink`` has the flushes ``numbers``, but for the lines ``rejected`` (number → lines) for good, which become dead letters.
+
+    And but for the parts ``held``, which are kept for later: nothing else waits for them.
+    """
 
     sink: str
     numbers: Sequence[int]
     rejected: Mapping[int, Sequence[Rejected]] = {}
+    held: Sequence[Part] = ()
+
+
+class Released(msgspec.Struct, tag=True, frozen=True):
+    """Of ``tenant`` the parts ``numbers`` that were held are stored, but for the lines ``rejected`` for good.
+
+    They are ``external`` or not; ``size`` is the bytes of their lines.
+    """
+
+    tenant: str
+    external: bool
+    numbers: Sequence[int]
+    rejected: Mapping[int, Sequence[Rejected]]
+    size: int
 
 
 class Unreadable(msgspec.Struct, tag=True, frozen=True):
@@ -64,7 +97,7 @@ class Replayed(msgspec.Struct, tag=True, frozen=True):
     refused: Mapping[int, str]
 
 
-Note = Flushed | Passed | Unreadable | Replayed
+Note = Flushed | Passed | Released | Unreadable | Replayed
 
 
 class Ledger(Protocol):
@@ -86,6 +119,8 @@ def write(connection: sqlite3.Connection, note: Note) -> None:
             _write_flushed(connection, note)
         case Passed():
             _write_passed(connection, note)
+        case Released():
+            _write_released(connection, note)
         case Unreadable():
             _write_unreadable(connection, note)
         case Replayed():
@@ -115,21 +150,58 @@ def _write_flushed(connection: sqlite3.Connection, note: Flushed) -> None:
     insert(connection, "memory", 4, [(*remembered, note.at) for remembered in note.memory])
 
 
-def _write_passed(connection: sqlite3.Connection, note: Passed) -> None:
+def _write_letters(connection: sqlite3.Connection, rejected: Mapping[int, Sequence[Rejected]]) -> None:
     at = now_ns()
     connection.executemany(
         "INSERT INTO dead_letters (flush, tenant, tier, line, events, reason, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             (number, letter.tenant, letter.tier, letter.line, letter.events, letter.reason[:2_000], at)
-            for number, letters in note.rejected.items()
+            for number, letters in rejected.items()
             for letter in letters
         ],
     )
+
+
+def _write_passed(connection: sqlite3.Connection, note: Passed) -> None:
+    _write_letters(connection, note.rejected)
+    for part in note.held:
+        connection.execute(
+            "INSERT INTO held (tenant, external, number, events, size, at, lines, windows) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                part.tenant,
+                part.external,
+                part.number,
+                part.events,
+                len(part.lines),
+                part.at,
+                part.lines,
+                part.windows,
+            ),
+        )
+        # From here on they are counted there.
+        connection.execute(
+            "UPDATE flushes SET events = events - ? WHERE number = ?", (part.events, part.number)
+        )
     connection.executemany(
         f"UPDATE flushes SET {SINKS[note.sink]} = 1, dead_events = dead_events + ? WHERE number = ?",  # noqa: S608 - a name of ours
         [(sum(letter.events for letter in note.rejected.get(number, ())), number) for number in note.numbers],
     )
     _free(connection)
+
+
+def _write_released(connection: sqlite3.Connection, note: Released) -> None:
+    _write_letters(connection, note.rejected)
+    events = 0
+    for number in note.numbers:
+        of = (note.tenant, note.external, number)
+        ((found,),) = connection.execute(
+            "SELECT events FROM held WHERE tenant = ? AND external = ? AND number = ?", of
+        ).fetchall()
+        events += found
+        connection.execute("DELETE FROM held WHERE tenant = ? AND external = ? AND number = ?", of)
+    dead = sum(letter.events for letters in note.rejected.values() for letter in letters)
+    _count(connection, "delivered", events - dead)
+    _count(connection, "dead_lettered", dead)
 
 
 def _write_unreadable(connection: sqlite3.Connection, note: Unreadable) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ import structlog
 
 from collector.decode import unpack
 from collector.fold import Folded, Request, Sites
-from collector.notes import SINKS, Flushed, Ledger, Passed, Replayed, Unreadable
+from collector.notes import SINKS, Flushed, Ledger, Part, Passed, Released, Replayed, Unreadable
 from collector.spool_file import Squeezer, expand, open_for_reading
 from collector.spool_view import DeadLetter, one, wanted_letters
 from scrapewatch.measurements import Tier
@@ -64,6 +64,25 @@ class PersistedFlush:
     changes: Sequence[RecordChanges]
 
 
+Lane = tuple[str, bool]
+"""A tenant, and whether it is about the lines that pass through: they have a bucket of their own, and nothing else waits for it."""
+
+
+def lane_of(tenant: str, tier: Tier) -> Lane:
+    """The lane in which the points of a tenant's tier are held."""
+    return tenant, tier is Tier.EXTERNAL
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held of flush ``number`` in one lane; ``changes`` have the windows to mark once it is stored. ``size`` is in bytes."""
+
+    number: int
+    batches: Sequence[Batch]
+    changes: Sequence[RecordChanges]
+    size: int
+
+
 class Outbox:
     """What waits in the spool in ``folder``; ``ledger`` notes what becomes of it. Safe to use from any thread."""
 
@@ -81,6 +100,7 @@ class Outbox:
         self._through: dict[int, set[str]] = {}
         self._memory: OrderedDict[tuple[str, str], tuple[Sites, int] | None] = OrderedDict()
         self._squeeze = Squeezer()
+        self._squeeze_parts = Squeezer()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -213,13 +233,17 @@ class Outbox:
             return None
 
     def passed(
-        self, sink: str, numbers: Sequence[int], rejected: Mapping[int, Sequence[Rejected]] | None = None
+        self,
+        sink: str,
+        numbers: Sequence[int],
+        rejected: Mapping[int, Sequence[Rejected]] | None = None,
+        held: Sequence[Part] = (),
     ) -> None:
         """Note that ``sink`` has passed the flushes ``numbers``; of what it ``rejected`` (number → lines) it makes dead letters.
 
-        Frees what all have passed.
+        The parts ``held`` are kept for later. Frees what all have passed.
         """
-        self._ledger.note(Passed(sink, numbers, rejected or {}))
+        self._ledger.note(Passed(sink, numbers, rejected or {}, held))
         with self._keeping:
             for number in numbers:
                 through = self._through.setdefault(number, set())
@@ -231,8 +255,83 @@ class Outbox:
     def empty(self) -> bool:
         """Whether all that was accepted is through."""
         return not self._read(
-            "SELECT 1 WHERE EXISTS (SELECT 1 FROM segments) OR EXISTS (SELECT 1 FROM flushes WHERE events > 0)"
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM segments) OR EXISTS (SELECT 1 FROM flushes WHERE events >= 0) "
+            "OR EXISTS (SELECT 1 FROM held)"
         )
+
+    # --- what a store refuses for its tenant's sake
+
+    def parts(self, flushes: Sequence[PersistedFlush], of: Collection[Lane]) -> list[Part]:
+        """What of ``flushes`` is ``of`` these lanes, as it is held; for one thread."""
+        now = now_ns()
+        parts = []
+        for flush in flushes:
+            batches: dict[Lane, list[Batch]] = {}
+            for batch in flush.batches:
+                lane = lane_of(batch.tenant, batch.tier)
+                if lane in of:
+                    batches.setdefault(lane, []).append(batch)
+            for (tenant, external), found in batches.items():
+                windows = [change.windows for change in flush.changes if change.tenant == tenant]
+                parts.append(
+                    Part(
+                        flush.number,
+                        tenant,
+                        external,
+                        sum(sum(batch.events) for batch in found),
+                        self._squeeze_parts(
+                            orjson.dumps([(batch.tier, batch.lines, batch.events) for batch in found])
+                        ),
+                        orjson.dumps([] if external else windows, option=orjson.OPT_NON_STR_KEYS).decode(),
+                        now,
+                    )
+                )
+        return parts
+
+    def lanes(self) -> list[Lane]:
+        """The lanes in which something is held."""
+        return [
+            (tenant, bool(external))
+            for tenant, external in self._read("SELECT DISTINCT tenant, external FROM held")
+        ]
+
+    def held(self, lane: Lane, most: int = 1) -> list[Held]:
+        """The oldest that is held in a lane, of up to ``most`` flushes; of more than one up to :data:`MOST_LINES` lines.
+
+        What can no longer be read becomes a dead letter without a line.
+        """
+        tenant, external = lane
+        found: list[Held] = []
+        total = 0
+        for number, events, size, lines, windows in self._read(
+            "SELECT number, events, size, lines, windows FROM held WHERE tenant = ? AND external = ? ORDER BY number LIMIT ?",
+            (*lane, most),
+        ):
+            try:
+                batches = [
+                    Batch(tenant, Tier(tier), texts, counts)
+                    for tier, texts, counts in orjson.loads(expand(lines))
+                ]
+            except ValueError:
+                log.error("a part of a flush in the spool is damaged", number=number, tenant=tenant)
+                tier = Tier.EXTERNAL if external else Tier.FLEET
+                letter = Rejected(tenant, tier, "", events, "it was damaged in the spool")
+                self._ledger.note(Released(tenant, external, [number], {number: [letter]}, size))
+                continue
+            total += sum(len(batch.lines) for batch in batches)
+            if found and total > MOST_LINES:
+                break
+            changes = [
+                RecordChanges(tenant, None, (), {Tier(tier): starts for tier, starts in each.items()})
+                for each in orjson.loads(windows)
+            ]
+            found.append(Held(number, batches, changes, size))
+        return found
+
+    def released(self, lane: Lane, parts: Sequence[Held], rejected: Mapping[int, Sequence[Rejected]]) -> None:
+        """Note that ``parts`` are stored, but for what was ``rejected`` (number → lines)."""
+        numbers = [part.number for part in parts]
+        self._ledger.note(Released(*lane, numbers, rejected, sum(part.size for part in parts)))
 
     # --- dead letters
 

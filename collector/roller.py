@@ -17,7 +17,7 @@ from scrapewatch import histogram
 from scrapewatch.line_protocol import Point, Value, encode
 from scrapewatch.measurements import KEEPING, MEASUREMENTS, QUANTILES, Tier, rollup_fields
 from scrapewatch.ports import Batch, DirtyWindow, Flush, RecordChanges, RecordStore, SeriesStore, TimeRange
-from scrapewatch.problems import StoreUnavailable
+from scrapewatch.problems import StoreUnavailable, TenantRefused
 from scrapewatch.time import MINUTE, now_ns, window_start
 from scrapewatch.tracing import span
 
@@ -29,6 +29,9 @@ HOUR_EVERY: Final = 30.0
 """Seconds between computations of hours: the open one is dirty all the time, and takes the most reading."""
 MINUTE_EVERY: Final = 15.0
 """Seconds between computations of the open minute, which each flush makes dirty: those that are over do not wait."""
+
+REFUSED_FOR: Final = 5.0
+"""Seconds after which a tenant is asked for again whose points the store refused."""
 
 _MOST_WINDOWS: Final = 500
 _LONGEST_RANGE: Final = 120
@@ -43,7 +46,10 @@ class Roller:
         self._holder = holder
         self._hours_at = float("-inf")
         self._minute_at = float("-inf")
+        self._ask_again: dict[str, float] = {}
         self.rolled = 0
+        self.refused: dict[str, str] = {}
+        """Tenants whose points the store refuses to give or take, and why: their windows stay dirty, the others' are rolled up."""
 
     def roll(self, *, hours: bool | None = None) -> int:
         """Compute what is dirty; the number of windows done.
@@ -64,11 +70,22 @@ class Roller:
             settled_before[Tier.FLEET_1H] = -(2**62)
         if not open_minute:
             settled_before[Tier.FLEET_1M] = window_start(now_ns(), MINUTE)
-        windows = self._records.dirty_windows(_MOST_WINDOWS, settled_before=settled_before)
+        without = {tenant for tenant, at in self._ask_again.items() if at > now}
+        windows = self._records.dirty_windows(_MOST_WINDOWS, settled_before=settled_before, without=without)
         done = 0
         for tenant, tier, group in _runs(windows):
-            with span("roll up", {"scrapewatch.tier": tier, "scrapewatch.windows": len(group)}):
-                self._compute(tenant, tier, group)
+            if tenant in without:
+                continue
+            try:
+                with span("roll up", {"scrapewatch.tier": tier, "scrapewatch.windows": len(group)}):
+                    self._compute(tenant, tier, group)
+            except TenantRefused as error:
+                without.add(tenant)
+                self._ask_again[tenant] = now + REFUSED_FOR
+                self.refused[tenant] = str(error)
+                continue
+            self._ask_again.pop(tenant, None)
+            self.refused.pop(tenant, None)
             if not self._hold():
                 # It took longer than the lease: another roller may have read newer points, and what it wrote be overwritten by now.
                 anew = {tier: [window.start for window in group]}
@@ -114,6 +131,8 @@ class Roller:
             log.error("the store rejects a rollup", reason=rejected.reason, tier=tier)
         if result.kept is not None:
             raise StoreUnavailable(result.kept, result.retry_after)
+        if result.held:
+            raise TenantRefused(result.held[tenant, tier])
 
 
 def rolled(point: Point) -> Point:

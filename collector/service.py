@@ -14,6 +14,7 @@ from typing import Any, Final, overload
 import msgspec
 import structlog
 
+from collector import external
 from collector.aside import Command, ForwardingAside
 from collector.cardinality import TagValues
 from collector.contributions import Announced
@@ -30,8 +31,9 @@ from collector.spool_view import SpoolStatus
 from collector.wishes import EVERY as WISHES_EVERY
 from collector.wishes import Wishes
 from scrapewatch.live import Hub, Message
+from scrapewatch.measurements import Tier, retention
 from scrapewatch.ports import DEFAULT_TENANT, RecordStore, SeriesStore
-from scrapewatch.problems import InvalidInput, SpoolFull, StoreUnavailable
+from scrapewatch.problems import InvalidInput, SpoolFull, StoreUnavailable, Unsupported
 from scrapewatch.settings import Settings
 from scrapewatch.time import now_ns
 
@@ -54,6 +56,13 @@ class Receipt(msgspec.Struct, frozen=True):
     duplicates: int
     rejected: Sequence[Rejection]
     wishes: Mapping[str, str] = {}
+
+
+class LinesReceipt(msgspec.Struct, frozen=True):
+    """What became of a body of line protocol: how many of its lines are durable now, and which were not accepted."""
+
+    accepted: int
+    rejected: Sequence[external.BadLine]
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -113,6 +122,7 @@ class Collector:
         self.observed = Observed()
         self._handing_in: list[tuple[Append, _Waiting]] = []
         self._values: dict[str, TagValues] = {}
+        self._names: dict[str, external.Names] = {}
         self._own_values = TagValues(most_values=settings.max_tag_values, most_sessions=settings.max_sessions)
         self.spool = Spool(
             settings.data_dir / "spool",
@@ -216,7 +226,7 @@ class Collector:
         self._count(sifted.rejected)
         if not sifted.events:
             return Receipt(0, 0, sifted.rejected)
-        self._need_room()
+        self._need_room(tenant)
         source = key if backfill else None
         if source is not None and (
             # The spool first: it can tell another body under the same key.
@@ -224,21 +234,10 @@ class Collector:
             or await self._source_known(tenant, source)
         ):
             return Receipt(0, len(sifted.events), sifted.rejected)
-        durable: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
-
-        def tell(outcome: Kept | Exception) -> None:
-            if durable.done():
-                return
-            if isinstance(outcome, Exception):
-                durable.set_exception(outcome)
-            else:
-                durable.set_result(outcome)
-
-        self._hand_in(
-            Append(tenant, sifted.times, sifted.events, key, digest, source, received_at),
-            _Waiting(tell, tenant, live=not backfill),
+        kept = await self._durable(
+            Append(tenant, sifted.times, sifted.events, key, digest, source, received_at), live=not backfill
         )
-        return self._receipt(tenant, await durable, sifted, began)
+        return self._receipt(tenant, kept, sifted, began)
 
     def accept_soon(
         self,
@@ -263,7 +262,7 @@ class Collector:
         if not sifted.events:
             tell(Receipt(0, 0, sifted.rejected))
             return
-        self._need_room()
+        self._need_room(tenant)
 
         def durable(outcome: Kept | Exception) -> None:
             tell(outcome if isinstance(outcome, Exception) else self._receipt(tenant, outcome, sifted, began))
@@ -272,6 +271,63 @@ class Collector:
             Append(tenant, sifted.times, sifted.events, key, digest, None, received_at),
             _Waiting(durable, tenant, live=True),
         )
+
+    async def accept_lines(self, tenant: str, body: bytes, *, factor: int = 1) -> LinesReceipt:
+        """Make the lines of ``body``, plain line protocol, durable, and say why others cannot be taken.
+
+        ``factor`` is the nanoseconds of the unit that their times are in.
+
+        Raises:
+            Unsupported: the store of points takes none.
+            MalformedBody: it is not UTF-8.
+            TooManyEvents: it has more lines than a request may have events.
+            SpoolFull: there is no room.
+        """
+        if not self._series.takes_lines:
+            raise Unsupported(
+                "the embedded store keeps scrapewatch's own measurements only: set SCRAPEWATCH_INFLUX_URL to have line protocol kept, "
+                "or let Telegraf write elsewhere"
+            )
+        began = time.perf_counter()
+        received_at = now_ns()
+        names = self._names.get(tenant)
+        if names is None:
+            names = self._names[tenant] = external.Names(
+                most_series=self._settings.max_external_series, most_fields=self._settings.max_tag_values
+            )
+        look = partial(
+            external.read,
+            body,
+            names,
+            received_at=received_at,
+            oldest=received_at - retention(Tier.EXTERNAL, self._settings.metrics_retention_days),
+            factor=factor,
+            most=self._settings.max_events,
+        )
+        lines = await asyncio.to_thread(look) if len(body) > IN_ONE_GO else look()
+        self.observed.rejected["line"] += len(lines.rejected)
+        if lines.accepted:
+            self._need_room(tenant)
+            await self._durable(
+                Append(tenant, (), lines.accepted, None, b"", None, received_at, lines=True), live=False
+            )
+            self.observed.ack.add(time.perf_counter() - began)
+        return LinesReceipt(len(lines.accepted), lines.rejected)
+
+    async def _durable(self, request: Append, *, live: bool) -> Kept:
+        """What became of ``request``, once it is durable."""
+        durable: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
+
+        def tell(outcome: Kept | Exception) -> None:
+            if durable.done():
+                return
+            if isinstance(outcome, Exception):
+                durable.set_exception(outcome)
+            else:
+                durable.set_result(outcome)
+
+        self._hand_in(request, _Waiting(tell, request.tenant, live=live))
+        return await durable
 
     def _look(
         self,
@@ -298,8 +354,8 @@ class Collector:
         for rejection in rejected:
             self.observed.rejected[rejection.field.removeprefix("value.").split(".")[0] or "body"] += 1
 
-    def _need_room(self) -> None:
-        full = self.spool.room()
+    def _need_room(self, tenant: str) -> None:
+        full = self.spool.room(tenant)
         if full is not None:
             raise SpoolFull(f"{full}; send it again later")
 
@@ -412,6 +468,11 @@ class Collector:
 
     def _keep_house(self) -> None:
         self.spool.forget_keys(now_ns())
+
+    @property
+    def held(self) -> Mapping[str, str]:
+        """Whose points wait because the store refuses that tenant's token or bucket, and what it says; others go on."""
+        return self.forwarding.state().held
 
     def status(self) -> tuple[SpoolStatus, list[str]]:
         """Figures of the spool, and what is wrong (nothing: ready)."""

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ import structlog
 
 from collector.decode import Event, pack
 from collector.fold import Request
-from collector.notes import Flushed, Note, Passed, write
+from collector.notes import Flushed, Note, Passed, Released, write
 from collector.observed import Timing
 from collector.spool_file import (
     LOG_BYTES,
@@ -78,7 +79,7 @@ class Append(msgspec.Struct, frozen=True):
     """A request on its way.
 
     ``key`` makes it idempotent (``body`` is a digest to tell another body under the same key), the events' own ids make each of them
-    so. ``source`` names history sent under a key. Times are in ns.
+    so. ``source`` names history sent under a key. Times are in ns. With ``lines`` the events are lines that pass through.
     """
 
     tenant: str
@@ -88,6 +89,7 @@ class Append(msgspec.Struct, frozen=True):
     body: bytes
     source: str | None
     received_at: int
+    lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,17 @@ class _Noting:
     @property
     def size(self) -> int:
         """About the bytes that it writes beside what every commit does."""
-        return len(self.note.batches) + len(self.note.changes) if isinstance(self.note, Flushed) else 0
+        match self.note:
+            case Flushed():
+                return len(self.note.batches) + len(self.note.changes)
+            case Passed():
+                return sum(len(part.lines) for part in self.note.held)
+        return 0
 
     @property
     def may_be_lost(self) -> bool:
         """Whether a power loss may take it: a sink that passed a flush takes the same flush again, and counts it once all the same."""
-        return isinstance(self.note, Passed) and not self.note.rejected
+        return isinstance(self.note, Passed | Released) and not self.note.rejected
 
 
 _Job = Callable[[sqlite3.Connection], Any] | Append
@@ -171,6 +178,9 @@ class Spool:
         self.arrived: Callable[[], object] = _nobody_waits
         self._page_size: int = one(self._connection, "PRAGMA page_size")
         self._used = self._reusable = self._free = 0
+        self._held: Counter[str] = Counter(
+            dict(self._connection.execute("SELECT tenant, sum(size) FROM held GROUP BY tenant"))
+        )
         self._measured = self._disk_measured = 0.0
         self._measure()
         self._measure_disk()
@@ -221,8 +231,16 @@ class Spool:
         """Whether a request with ``key`` was appended; the future raises :class:`Conflict` when it was one with another body."""
         return self._submit(lambda connection: _is_known(connection, tenant, key, body))
 
-    def room(self) -> str | None:
-        """None while there is room for more, or else what is wrong."""
+    def room(self, tenant: str | None = None) -> str | None:
+        """None while there is room for more (of ``tenant``), or else what is wrong.
+
+        What waits because of a tenant's own token or bucket may take half of the spool: the other half is for all others.
+        """
+        if self._held and tenant is not None and self._held.get(tenant, 0) > self._max_bytes // 2:
+            return (
+                f"what waits of this tenant alone takes {self._held[tenant]} bytes, half of what the spool may hold: "
+                "the store refuses its token or bucket"
+            )
         if self._used > self._max_bytes:
             return f"the spool holds {self._used} bytes and may hold {self._max_bytes}"
         if time.monotonic() - self._disk_measured > _MEASURE_DISK_EVERY:
@@ -243,7 +261,9 @@ class Spool:
             asked = [item for item in items if item.tenant == tenant]
             if wanted := [item.key for item in asked if item.key is not None]:
                 keys[tenant] = _known_keys(connection, tenant, wanted)
-            if wanted := [e.event_id for item in asked for e in item.events if e.event_id is not None]:
+            if wanted := [
+                e.event_id for item in asked if not item.lines for e in item.events if e.event_id is not None
+            ]:
                 ids[tenant] = _known_ids(connection, tenant, wanted)
         new_keys: list[tuple[str, str, str, int]] = []
         new_ids: list[tuple[str, str, int]] = []
@@ -258,7 +278,7 @@ class Spool:
                 known[item.key] = item.body
                 new_keys.append((item.tenant, item.key, item.body.hex(), item.received_at))
             times, events = item.times, item.events
-            if item.tenant in ids:
+            if item.tenant in ids and not item.lines:
                 met = ids[item.tenant]
                 fresh: list[int] = []
                 for place, event in enumerate(events):
@@ -441,6 +461,8 @@ class Spool:
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
             self._logged += _PAGES_A_COMMIT * self._page_size + sum(note.size for note in notes)
+            for noting in notes:
+                self._count_held(noting.note)
             done += [
                 (waiting, outcome) for (_, waiting), outcome in zip(appends, found.outcomes, strict=True)
             ]
@@ -467,6 +489,15 @@ class Spool:
             with contextlib.suppress(sqlite3.Error, OSError):
                 self._measure()
 
+    def _count_held(self, note: Note) -> None:
+        if isinstance(note, Passed):
+            for part in note.held:
+                self._held[part.tenant] += len(part.lines)
+        elif isinstance(note, Released):
+            self._held[note.tenant] -= note.size
+            if self._held[note.tenant] <= 0:
+                del self._held[note.tenant]
+
     # --- the log
 
     def _wait_for_the_disk(self, wanted: bool) -> None:
@@ -478,10 +509,13 @@ class Spool:
     def _checkpoint_loop(self) -> None:
         connection = open_for_reading(self.folder)
         try:
-            while self._checkpoint.wait() and not self._closed:
+            while self._checkpoint.wait():
+                # Before it is looked whether this is the end: what is set from here on is seen the next time.
+                self._checkpoint.clear()
+                if self._closed:
+                    return
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                self._checkpoint.clear()
                 # The commits that came meanwhile are few: once they are copied, too, the log begins anew.
                 self._copied = True
                 self._submit(lambda _: None)
@@ -517,11 +551,11 @@ class Spool:
 
 
 def _joined(fresh: Sequence[tuple[Append, Kept]]) -> list[Request]:
-    """What is new: one request a tenant, and one for each that is history under a key."""
+    """What is new: one request a tenant, and one for each that is history under a key or has lines that pass through."""
     joined: dict[str, Request] = {}
     requests: list[Request] = []
     for item, kept in fresh:
-        if item.source is not None:
+        if item.source is not None or item.lines:
             requests.append(Request(item.tenant, item.source, item.received_at, kept.times, kept.events))
             continue
         request = joined.get(item.tenant)

@@ -29,8 +29,8 @@ else:
 
 log = structlog.get_logger(__name__)
 
-FORMAT: Final = 2
-"""1 kept each request as compressed JSON; such a spool is converted when it is opened."""
+FORMAT: Final = 3
+"""1 kept each request as compressed JSON, 2 knew no lines that pass through and held nothing back; such are converted when opened."""
 
 LOG_BYTES: Final = 8_000_000
 """Length to which the log is laid out, and after which it begins anew."""
@@ -67,6 +67,13 @@ CREATE TABLE IF NOT EXISTS flushes (
     windows_done INTEGER NOT NULL DEFAULT 0,
     dead_events INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE IF NOT EXISTS held (
+    id INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL, external INTEGER NOT NULL, number INTEGER NOT NULL,
+    events INTEGER NOT NULL, size INTEGER NOT NULL, at INTEGER NOT NULL,
+    lines BLOB NOT NULL, windows TEXT NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS held_of ON held (tenant, external, number, events, size, at);
 CREATE TABLE IF NOT EXISTS memory (
     tenant TEXT NOT NULL, session_id TEXT NOT NULL, sites BLOB NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (tenant, session_id)
@@ -259,7 +266,7 @@ def _known_format(connection: sqlite3.Connection, folder: Path) -> int:
     written: Any = FORMAT
     if one(connection, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'"):
         written = one(connection, "SELECT value FROM meta WHERE name = 'format'")
-    if written not in (1, FORMAT):
+    if written not in (1, 2, FORMAT):
         raise ConfigurationError(
             f"the spool in {folder} has format {written}, this scrapewatch knows up to {FORMAT}: "
             "use the release that wrote it, or let it drain there first"
@@ -286,6 +293,7 @@ def _bring_up(connection: sqlite3.Connection, folder: Path) -> None:
     )
     if written == 1:
         _from_1(connection)
+    if written < FORMAT:
         connection.execute("UPDATE meta SET value = ? WHERE name = 'format'", (FORMAT,))
     connection.execute(_COUNTS_ACCEPTED)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scrapewatch.measurements import Tier
@@ -16,7 +16,8 @@ from scrapewatch.time import now_ns
 class SpoolStatus:
     """The invariant ``accepted = delivered + spooled + dead_lettered``, in events.
 
-    Ages are in seconds: of the oldest spooled, and of the oldest that the records do not have.
+    Ages are in seconds: of the oldest spooled, and of the oldest that the records do not have. ``held`` are those of the spooled events
+    that wait because a store refuses what is their tenant's, by tenant.
     """
 
     accepted: int
@@ -27,6 +28,7 @@ class SpoolStatus:
     oldest_age: float
     unrecorded_age: float
     size_bytes: int
+    held: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,12 @@ def status_of(connection: sqlite3.Connection, *, size_bytes: int | None = None) 
             "SELECT coalesce(sum(events), 0), count(*), min(created_at) FROM flushes WHERE events >= 0"
         ).fetchone()
         oldest_unrecorded = one(connection, "SELECT min(created_at) FROM flushes WHERE records_done = 0")
+        held = {
+            tenant: (events, oldest, flushes)
+            for tenant, events, oldest, flushes in connection.execute(
+                "SELECT tenant, sum(events), min(at), count(DISTINCT number) FROM held GROUP BY tenant"
+            )
+        }
         counts = dict(
             connection.execute(
                 "SELECT name, value FROM meta WHERE name IN ('accepted', 'delivered', 'dead_lettered')"
@@ -82,11 +90,12 @@ def status_of(connection: sqlite3.Connection, *, size_bytes: int | None = None) 
 
     return SpoolStatus(
         **counts,
-        spooled=uncut + cut,
-        flushes_pending=pending,
-        oldest_age=age(oldest_flush, oldest_segment),
+        spooled=uncut + cut + sum(events for events, _, _ in held.values()),
+        flushes_pending=pending + max((flushes for _, _, flushes in held.values()), default=0),
+        oldest_age=age(oldest_flush, oldest_segment, *(oldest for _, oldest, _ in held.values())),
         unrecorded_age=age(oldest_unrecorded, oldest_segment),
         size_bytes=size_bytes,
+        held={tenant: events for tenant, (events, _, _) in held.items()},
     )
 
 
@@ -100,7 +109,11 @@ def backlog_of(connection: sqlite3.Connection) -> Backlog:
         "SELECT count(*), coalesce(sum(wanted), 0) FROM dead_letters"
     ).fetchone()
     return Backlog(
-        {"series": series, "records": records, "windows": windows},
+        {
+            "series": series + one(connection, "SELECT count(*) FROM held"),
+            "records": records,
+            "windows": windows,
+        },
         one(connection, "SELECT coalesce(sum(count), 0) FROM segments"),
         letters,
         wanted,

@@ -56,6 +56,8 @@ class EmbeddedStore:
 
     """
 
+    takes_lines = False
+
     def __init__(
         self,
         path: Path,
@@ -192,6 +194,8 @@ class EmbeddedStore:
         numbers = dict(db.execute("SELECT id, number FROM main.tenants").fetchall())
         for tenant, number in numbers.items():
             for tier in Tier:
+                # A tier that came later than the tenant.
+                db.execute(f"CREATE SCHEMA IF NOT EXISTS {schema_name(number, tier)}")
                 stored = [
                     TableLayout.stored(table, tier, of_table)
                     for (schema, table), of_table in columns.items()

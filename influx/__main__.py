@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from influx.bootstrap import OPERATOR_FILE, bootstrap, check, set_up
+from influx.bootstrap import OPERATOR_FILE, bootstrap, check, set_up, tenants_in
 from scrapewatch.ports import DEFAULT_TENANT
 from scrapewatch.problems import ConfigurationError, ScrapewatchError
 from scrapewatch.settings import Settings, load, load_dotenv
@@ -43,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             help="folder of the tokens' files (default: secrets in the data folder)",
         )
         if name == "bootstrap":
+            command.add_argument(
+                "--again",
+                action="store_true",
+                help="also every tenant that has tokens in that folder already: a new release may want more buckets",
+            )
             command.add_argument(
                 "--setup",
                 type=Path,
@@ -93,6 +98,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     operator = operator or _kept(folder)
     if operator is None:
         raise ConfigurationError(f"there is no operator's token: set {ADMIN_TOKEN} or {ADMIN_TOKEN}_FILE")
+    if options.again:
+        tenants = sorted({DEFAULT_TENANT, *tenants, *tenants_in(folder)})
     bootstrap(
         url,
         org,

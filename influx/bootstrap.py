@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from influx.buckets import Bucket, wanted
 from influx.server import BOOTSTRAP, Server, usable_token
@@ -42,6 +42,12 @@ def token_file(folder: Path, tenant: str, role: Role) -> Path:
     """The file that holds the token of ``role`` for ``tenant``."""
     name = f"{role.name}.token" if tenant == DEFAULT_TENANT else f"{quote(tenant, safe='')}.{role.name}.token"
     return folder / name
+
+
+def tenants_in(folder: Path) -> list[str]:
+    """The tenants, but for the default one, that have a collector's token in ``folder``."""
+    ending = f".{COLLECTOR.name}.token"
+    return sorted(unquote(file.name.removesuffix(ending)) for file in folder.glob(f"*{ending}"))
 
 
 def bootstrap(

@@ -19,7 +19,7 @@ from influx.server import BOOTSTRAP, Answer, Server, usable_token
 from scrapewatch.line_protocol import Point
 from scrapewatch.measurements import MEASUREMENTS, Fold, Tier, fields_in, rollup_fields
 from scrapewatch.ports import DEFAULT_TENANT, Batch, Flush, Rejected, Table, TimeRange, WriteResult
-from scrapewatch.problems import StoreUnavailable
+from scrapewatch.problems import StoreUnavailable, TenantRefused
 from scrapewatch.questions import QUESTIONS
 from scrapewatch.time import MINUTE, now_ns, to_ns
 
@@ -51,8 +51,9 @@ class _Portion:
 
 @dataclass(slots=True)
 class _Tally:
-    """What became of some lines so far, and why no more of them can be sent now."""
+    """What became of some lines so far, and why no more of them can be sent now; ``of`` is the tenant and tier that they are of."""
 
+    of: tuple[str, Tier] | None = None
     accepted: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     problem: StoreUnavailable | None = None
@@ -73,6 +74,8 @@ class InfluxStore:
         ConfigurationError: ``url`` or a token cannot be used.
 
     """
+
+    takes_lines = True
 
     def __init__(
         self,
@@ -106,16 +109,27 @@ class InfluxStore:
         """
         refused = _Tally()
         portions = [portion for batch in flush.batches for portion in _portions(batch, refused)]
-        tallies = [_Tally() for _ in portions]
+        tallies = [_Tally((portion.batch.tenant, portion.batch.tier)) for portion in portions]
         if len(portions) == 1:
             self._send_all(portions[0], tallies[0], tallies)
         else:
             self._send_at_once(portions, tallies)
         rejected = refused.rejected + [line for tally in tallies for line in tally.rejected]
         accepted = sum(tally.accepted for tally in tallies)
-        problems = [tally.problem for tally in tallies if tally.problem is not None]
+        held = {
+            tally.of: str(tally.problem)
+            for tally in tallies
+            if tally.of is not None and isinstance(tally.problem, TenantRefused)
+        }
+        problems = [
+            tally.problem
+            for tally in tallies
+            if tally.problem is not None and not isinstance(tally.problem, TenantRefused)
+        ]
         if not problems:
-            return WriteResult(accepted, rejected)
+            if held:  # they are sent again as a whole, and rejected then
+                rejected = [line for line in rejected if (line.tenant, line.tier) not in held]
+            return WriteResult(accepted, rejected, held=held)
         waits = [problem.retry_after for problem in problems if problem.retry_after is not None]
         return WriteResult(accepted, rejected, str(problems[0]), max(waits, default=None))
 
@@ -133,8 +147,12 @@ class InfluxStore:
                 tally.problem = StoreUnavailable("the store is closed")
 
     def _send_all(self, portion: _Portion, tally: _Tally, others: Sequence[_Tally]) -> None:
-        """Send a portion, unless another of its flush met a server that takes none now."""
-        if any(other.problem is not None for other in others):
+        """Send a portion, unless another of its flush met a server that takes none now, or none of this tenant and tier."""
+        if any(
+            other.problem is not None
+            and (other.of == tally.of or not isinstance(other.problem, TenantRefused))
+            for other in others
+        ):
             return
         try:
             self._send(portion, tally)
@@ -153,7 +171,7 @@ class InfluxStore:
         # Only InfluxDB itself can say that a line is bad; a 400 of some proxy on the way says nothing about lines.
         about_lines = answer.status in (400, 422) and answer.code in ("invalid", "unprocessable entity")
         if not about_lines and answer.status != 413:
-            raise self._server.refusal(answer, what=f'bucket "{bucket}"')
+            raise _refusal(self._server, answer, bucket)
         dropped = _ALL_DROPPED.search(answer.message)
         all_dropped = answer.status == 422 and dropped is not None and int(dropped[1]) == len(lines)
         if len(lines) == 1 or all_dropped:
@@ -311,7 +329,7 @@ class InfluxStore:
         if self._say_token is not None:
             token = self._say_token(tenant)
         if token is None:
-            raise StoreUnavailable(
+            raise TenantRefused(
                 f'there is no InfluxDB token for tenant "{tenant}": {BOOTSTRAP} for that tenant'
             )
         return token
@@ -348,8 +366,16 @@ class InfluxStore:
             json_body=request,
         )
         if not answer.ok:
-            raise self._server.refusal(answer, what=f'bucket "{bucket}"')
+            raise _refusal(self._server, answer, bucket)
         return answer.body
+
+
+def _refusal(server: Server, answer: Answer, bucket: str) -> StoreUnavailable:
+    """What it means that a request about ``bucket`` was refused, and whether that is a matter of this bucket and its token alone."""
+    refusal = server.refusal(answer, what=f'bucket "{bucket}"')
+    if answer.status in (401, 403, 404):
+        return TenantRefused(str(refusal), refusal.retry_after)
+    return refusal
 
 
 def _portions(batch: Batch, tally: _Tally) -> Iterator[_Portion]:

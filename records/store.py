@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from threading import Lock
@@ -192,8 +192,10 @@ class SqlRecords:
                 # A mark that never was before, so that one seen earlier cannot clear it.
                 _mark_windows(db, windows, now_ns())
 
-    def dirty_windows(self, limit: int, *, settled_before: Mapping[Tier, int]) -> list[DirtyWindow]:
-        """Up to ``limit`` dirty windows, oldest first.
+    def dirty_windows(
+        self, limit: int, *, settled_before: Mapping[Tier, int], without: Collection[str] = ()
+    ) -> list[DirtyWindow]:
+        """Up to ``limit`` dirty windows, oldest first, but for those of the tenants ``without``.
 
         A window whose tier is in ``settled_before`` is left out while it starts at or after that time (ns) – to be taken later.
 
@@ -206,7 +208,7 @@ class SqlRecords:
         ]
         query = (
             select(columns.tenant, columns.tier, columns.start, columns.mark)
-            .where(and_(true(), *settled))
+            .where(and_(true(), *settled, *((columns.tenant.not_in(without),) if without else ())))
             .order_by(columns.start, columns.tenant, columns.tier)
             .limit(limit)
         )

@@ -65,6 +65,13 @@ class Identity:
         return self.tenant == DEFAULT_TENANT
 
 
+def visible_to(asking: Identity | None, by_tenant: Mapping[str, str]) -> dict[str, str]:
+    """What of something kept by tenant ``asking`` may see: its own, or all where it may see what is of all; None sees nothing."""
+    if asking is None or not asking.may(READ):
+        return {}
+    return {tenant: text for tenant, text in by_tenant.items() if asking.at_home or tenant == asking.tenant}
+
+
 LOCAL: Final = Identity(DEFAULT_TENANT, frozenset({ADMIN}), "local")
 """Who asks from this machine while no key was made yet."""
 

@@ -43,6 +43,7 @@ from scrapewatch.problems import (
     StoreUnavailable,
     TooMuch,
     Unauthenticated,
+    Unsupported,
 )
 from scrapewatch.settings import Settings
 
@@ -52,6 +53,7 @@ PROBLEMS: Mapping[type[ScrapewatchError], tuple[int, str, str]] = {
     InvalidInput: (422, "invalid-input", "The input cannot be used"),
     Unauthenticated: (401, "unauthenticated", "It is not known who asks"),
     Forbidden: (403, "forbidden", "This credential is not for that"),
+    Unsupported: (501, "unsupported", "A part that this needs is not set up"),
     NotFound: (404, "not-found", "There is no such thing"),
     Conflict: (409, "conflict", "This contradicts an earlier request"),
     StoreUnavailable: (503, "store-unavailable", "A store does not answer"),

@@ -21,6 +21,7 @@ class Tier(StrEnum):
     FLEET_1M = "fleet_1m"
     FLEET_1H = "fleet_1h"
     SESSIONS = "sessions"
+    EXTERNAL = "external"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,12 @@ KEEPING = MappingProxyType(
         Tier.FLEET_1M: TierKeeping(90 * DAY, MINUTE, 30 * DAY),
         Tier.FLEET_1H: TierKeeping(5 * 365 * DAY, HOUR, 90 * DAY),
         Tier.SESSIONS: TierKeeping(90 * DAY, 0, 30 * DAY),
+        # What others write as line protocol: nothing of the registry is in it, and nothing in it can be taken for the registry's.
+        Tier.EXTERNAL: TierKeeping(90 * DAY, 0, 30 * DAY),
     }
 )
 
-_SET_BY_RETENTION_DAYS = (Tier.FLEET_1M, Tier.SESSIONS)
+_SET_BY_RETENTION_DAYS = (Tier.FLEET_1M, Tier.SESSIONS, Tier.EXTERNAL)
 
 
 def retention(tier: Tier, days: int | None = None) -> int:

@@ -6,7 +6,7 @@ Two stores of points implement :class:`SeriesStore` (``influx`` and ``embedded``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -95,17 +95,23 @@ class Rejected:
 class WriteResult:
     """What became of a flush: lines ``accepted``, lines ``rejected`` for good; ``kept`` says why the rest must be sent again.
 
-    With ``kept`` set nothing may be forgotten: the whole flush is written again later. ``retry_after`` is in seconds.
+    With ``kept`` set nothing may be forgotten: the whole flush is written again later. ``retry_after`` is in seconds. ``held`` are the
+    batches (tenant, tier) that cannot be stored now for a reason of the tenant's own, its token or bucket: those alone must be sent again,
+    and nothing of them is among the ``rejected``.
     """
 
     accepted: int
     rejected: Sequence[Rejected] = ()
     kept: str | None = None
     retry_after: float | None = None
+    held: Mapping[tuple[str, Tier], str] = field(default_factory=dict)
 
 
 class SeriesStore(Protocol):
     """A store of points. Its methods block and may be called from any thread."""
+
+    takes_lines: bool
+    """Whether it stores what others write as line protocol (the tier ``external``), whose measurements the registry does not know."""
 
     def write(self, flush: Flush) -> WriteResult:
         """Store the points of ``flush``: durable when it returns, overwriting any of the same series and time. Never raises."""
@@ -217,8 +223,10 @@ class RecordStore(Protocol):
         """Mark the ``windows`` of ``changes`` dirty: once the points of their flush are stored, and as often as need be."""
         ...
 
-    def dirty_windows(self, limit: int, *, settled_before: Mapping[Tier, int]) -> list[DirtyWindow]:
-        """Up to ``limit`` dirty windows, oldest first.
+    def dirty_windows(
+        self, limit: int, *, settled_before: Mapping[Tier, int], without: Collection[str] = ()
+    ) -> list[DirtyWindow]:
+        """Up to ``limit`` dirty windows, oldest first, but for those of the tenants ``without``.
 
         A window whose tier is in ``settled_before`` is left out while it starts at or after that time (ns) – to be taken later.
         """

@@ -5,8 +5,10 @@ ScrapewatchError
 ├── NotFound              no such thing, or not the caller's
 ├── Unauthenticated       nobody knows who asks: no credential, or none that is good
 ├── Forbidden             it is known who asks, and that they may not
+├── Unsupported           what is asked for needs a part that is not set up
 ├── Conflict              the same key with another body
 ├── StoreUnavailable      a store does not answer now: keep, and try again
+│   └── TenantRefused     it refuses what is one tenant's (its token, its bucket); others are not affected
 ├── SpoolFull             no room to make an event durable: nothing was accepted
 ├── Busy                  more under way than fits at once: nothing was accepted
 ├── TooMuch               one tenant sends more than its share: nothing was accepted
@@ -41,6 +43,10 @@ class Forbidden(ScrapewatchError):
     """The credential is good, but not for this."""
 
 
+class Unsupported(ScrapewatchError):
+    """What is asked for needs a part that this installation does without; says which."""
+
+
 class Conflict(ScrapewatchError):
     """The request contradicts one that was accepted before."""
 
@@ -54,6 +60,10 @@ class StoreUnavailable(ScrapewatchError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TenantRefused(StoreUnavailable):
+    """A store refuses what is one tenant's: it does not know its token, or lacks its bucket. It answers others all the same."""
 
 
 class SpoolFull(ScrapewatchError):

@@ -172,7 +172,10 @@ class Settings(BaseModel):
 
     dashboard_enabled: bool = Field(True, description="Serve the live page at /.")
     metrics_retention_days: int = Field(
-        90, ge=1, le=3650, description="Days that points of sessions and one-minute rollups are kept."
+        90,
+        ge=1,
+        le=3650,
+        description="Days that points of sessions, one-minute rollups and what others write as line protocol are kept.",
     )
     alert_channels: Names = Field(
         (), description="Channels that alerts go to, by commas: email, slack, telegram."
@@ -262,6 +265,12 @@ class Settings(BaseModel):
     )
     max_sessions: int = Field(
         200_000, ge=10, description="Different sessions that a tenant may report of within a day or two."
+    )
+    max_external_series: int = Field(
+        100_000,
+        ge=10,
+        description="Different series (a measurement with its tags) that a tenant may write as line protocol within a day or two; of their "
+        "fields it may have max_tag_values.",
     )
     spool_max_bytes: int = Field(
         4_000_000_000, ge=1_000_000, description="Size of the spool beyond which requests get 503."

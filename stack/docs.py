@@ -57,15 +57,19 @@ def metrics() -> str:
             (
                 f"`{tier}`",
                 _length(keeping.retention),
-                _length(keeping.window) if keeping.window else "flush and second, or event",
+                "line, as others wrote it"
+                if tier is Tier.EXTERNAL
+                else _length(keeping.window)
+                if keeping.window
+                else "flush and second, or event",
                 _length(keeping.shard),
             )
             for tier, keeping in KEEPING.items()
         ),
     )
     page += [
-        "Only points in `sessions` have the tag `session_id`. `METRICS_RETENTION_DAYS` sets how long `sessions` and `fleet_1m` keep "
-        "theirs.",
+        "Only points in `sessions` have the tag `session_id`. `METRICS_RETENTION_DAYS` sets how long `sessions`, `fleet_1m` and `external` "
+        "keep theirs. What is in `external` is no measurement of scrapewatch's: [line protocol](telegraf.md).",
         "",
         "## How values become one",
         "",

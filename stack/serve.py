@@ -223,7 +223,12 @@ def _services(
 
 async def _status(collecting: Collector) -> dict[str, Any]:
     spool, problems = await asyncio.to_thread(collecting.status)
-    return {"problems": problems, "spooled": spool.spooled, "oldest_age": spool.oldest_age}
+    return {
+        "problems": problems,
+        "held": dict(collecting.held),
+        "spooled": spool.spooled,
+        "oldest_age": spool.oldest_age,
+    }
 
 
 @contextlib.asynccontextmanager

@@ -115,9 +115,9 @@ def drain(timeout: TimeoutOption = None, as_json: JsonOption = False, data_dir: 
 
 
 def _drained(now: SpoolStatus, began: SpoolStatus) -> int:
-    """How many of the events that were spooled when it began are no more: flushes are freed in their order."""
+    """How many of the events that were spooled when it began are no more: flushes are freed in their order, but for what is held."""
     gone = now.delivered + now.dead_lettered - began.delivered - began.dead_lettered
-    return min(max(gone, 0), began.spooled)
+    return min(max(gone, 0), max(began.spooled - sum(now.held.values()), 0))
 
 
 @spool_commands.command()

@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from influx.__main__ import ADMIN_TOKEN
 from records.engine import make_engine
 from records.migrate import upgrade
 from scrapewatch.settings import BARE, PREFIX, Settings, load
+from tests.influxd import Influxd
 from tests.postgres import Postgres
 
 ROOT = Path(__file__).parents[1]
@@ -152,7 +154,7 @@ def test_no_secret_stands_in_what_is_committed() -> None:
         for name, value in environment(service).items():
             if re.search("PASSWORD|TOKEN|SECRET|DATABASE_URL|REDIS_URL", name):
                 assert value.startswith("/run/"), name
-                assert re.search("_FILE$", name)
+                assert re.search("_(FILE|DIR)$", name)
     assert "/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
@@ -182,7 +184,7 @@ def test_what_our_services_are_given_are_settings(service: str, secrets: Path, t
     (tmp_path / "token").write_text("made by the bootstrap")
     for name, value in given.items():
         path = value.replace("/run/secrets", str(secrets))
-        given[name] = re.sub(r"^/run/(tokens|reader)/\w+\.token$", str(tmp_path / "token"), path)
+        given[name] = re.sub(r"^/run/(tokens|readers)/\w+\.token$", str(tmp_path / "token"), path)
     settings = load(given)
     assert settings.influx_url == "http://influxdb:8086"
     assert settings.port == 8000
@@ -204,12 +206,62 @@ def test_the_command_line_knows_the_commands_of_our_services(service: str) -> No
 def test_the_bootstrap_knows_its_command(capsys: pytest.CaptureFixture[str]) -> None:
     from influx.__main__ import main
 
-    line = SERVICES["influx-bootstrap"]["command"][0].splitlines()[0].split()
+    line = SERVICES["influx-bootstrap"]["entrypoint"][2].splitlines()[0].split()
     assert line[:3] == ["python", "-m", "influx"]
     with pytest.raises(SystemExit) as left:
-        main([*line[3:], "--help"])
+        main([*line[3:-1], "--help"])
     assert left.value.code == 0
     assert "--secrets-dir" in capsys.readouterr().out
+
+
+def test_the_bootstrap_hands_the_api_the_readers_tokens_of_every_tenant_and_grafana_one(
+    influxd: Influxd, tmp_path: Path
+) -> None:
+    shell, flags, script, *name = SERVICES["influx-bootstrap"]["entrypoint"]
+    for folder in ("tokens", "reader", "readers"):
+        (tmp_path / folder).mkdir()
+    script = (
+        script.replace("/var/lib/scrapewatch", str(tmp_path))
+        .replace("python ", f"{sys.executable} ")
+        .replace("$$", "$")
+    )
+    env = {
+        "PATH": os.defpath,
+        "PYTHONPATH": str(ROOT),
+        "INFLUX_URL": influxd.url,
+        "INFLUX_ORG": "compose",
+        ADMIN_TOKEN: influxd.token,
+    }
+
+    def run(*arguments: str) -> None:
+        subprocess.run([shell, flags, script, *name, *arguments], check=True, env=env, cwd=tmp_path)
+
+    def made(folder: str) -> list[str]:
+        return sorted(path.name for path in (tmp_path / folder).iterdir())
+
+    try:
+        run()
+        run("--tenant", "acme")
+        assert made("readers") == ["acme.reader.token", "reader.token"]
+        assert made("reader") == ["reader.token"]
+        before = {path.name: path.read_text() for path in (tmp_path / "readers").iterdir()}
+        (tmp_path / "tokens" / "acme.reader.token").unlink()  # as if a release wanted another
+        run()
+        after = {path.name: path.read_text() for path in (tmp_path / "readers").iterdir()}
+        assert after["reader.token"] == before["reader.token"]
+        assert after["acme.reader.token"] != before["acme.reader.token"]
+    finally:
+        influxd.delete_org("compose")
+
+
+def test_collector_and_api_find_the_tokens_of_other_tenants() -> None:
+    for service, folder in (("collector", "/run/tokens"), ("api", "/run/readers")):
+        given = environment(service)
+        assert given["SCRAPEWATCH_INFLUX_TOKENS_DIR"] == folder
+        assert given["INFLUX_TOKEN_FILE"].startswith(f"{folder}/")
+        assert any(volume.endswith(f":{folder}:ro") for volume in SERVICES[service]["volumes"])
+    assert not any("influx-tokens" in volume for volume in SERVICES["api"]["volumes"])
+    assert not any("influx-readers" in volume for volume in SERVICES["grafana"]["volumes"])
 
 
 def test_folders_that_volumes_are_mounted_at_belong_to_our_user_in_the_image() -> None:

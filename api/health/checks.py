@@ -217,7 +217,13 @@ def status_check(status: Callable[[], Awaitable[Mapping[str, Any]]]) -> Check:
     """A check of the collector by what it says of itself: ``problems`` is a list of sentences."""
 
     async def check() -> Finding:
-        wrong = "; ".join((await status())["problems"])
+        found = await status()
+        problems = list(found["problems"])
+        if held := found.get("held"):
+            problems.append(
+                f"points of {len(held)} tenants wait for their tokens or buckets: /readyz says which"
+            )
+        wrong = "; ".join(problems)
         return Finding(Status.DEGRADED, wrong) if wrong else Finding(Status.UP)
 
     return check

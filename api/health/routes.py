@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request, Response
 
 from api.access import tenant_of, who_asks
@@ -16,7 +17,7 @@ from api.resources.machine import MachineReading
 from api.resources.routes import read_machine
 from api.services import ApiServices
 from api.telemetry import CONTENT_TYPE
-from scrapewatch.access import READ
+from scrapewatch.access import READ, visible_to
 from scrapewatch.http import problem, problem_responses
 from scrapewatch.problems import ScrapewatchError
 from scrapewatch.time import now_ns
@@ -94,10 +95,15 @@ def build_probe_router(services: ApiServices) -> APIRouter:
     )
     async def ready(request: Request) -> Response:
         """200 with every part ready, or a 503 problem that says what is wrong with which, to who may read."""
-        wrong = {name: text for name, text in (await _readiness(services)).items() if text is not None}
+        found, held = await _readiness(services)
+        wrong = {name: text for name, text in found.items() if text is not None}
+        asking = await who_asks(request) if wrong or held else None
         if not wrong:
-            return Response(b'{"status":"ready"}', media_type="application/json")
-        asking = await who_asks(request)
+            seen = visible_to(asking, held)
+            return Response(
+                orjson.dumps({"status": "ready", "held": seen} if seen else {"status": "ready"}),
+                media_type="application/json",
+            )
         if asking is None or not asking.may(READ):
             wrong = dict.fromkeys(wrong, "is not ready")
         return problem(
@@ -128,7 +134,9 @@ def _shown(example: Any, description: str, *, media_type: str = "application/jso
     return {"description": description, "content": {media_type: {"example": example}}}
 
 
-async def _readiness(services: ApiServices) -> dict[str, str | None]:
+async def _readiness(services: ApiServices) -> tuple[dict[str, str | None], Mapping[str, str]]:
+    """What is wrong with each part (None: nothing), and whose points wait for a reason of their tenant's own, with the reason."""
+
     async def store(
         name: str, ready: Callable[[], str | None] | Callable[[], None]
     ) -> tuple[str, str | None]:
@@ -139,11 +147,13 @@ async def _readiness(services: ApiServices) -> dict[str, str | None]:
 
     asked = [store("series", services.series.ready), store("records", services.records.ping)]
     found = dict(await asyncio.gather(*asked))
+    held: Mapping[str, str] = {}
     if services.collector_status is not None:
         try:
             async with asyncio.timeout(5):
-                problems = (await services.collector_status())["problems"]
-            found["collector"] = "; ".join(problems) or None
+                status = await services.collector_status()
+            found["collector"] = "; ".join(status["problems"]) or None
+            held = status.get("held", held)
         except TimeoutError:
             found["collector"] = "it does not say how it is"
-    return found
+    return found, held

@@ -92,20 +92,34 @@ class LiveFeed:
         self._pending: dict[str, _Pending] = {}
         self._latest: dict[str, tuple[int, bytes]] = {}
         self._making = asyncio.Lock()
+        # Since when it listens (ns), and which tenants' minutes before that were taken from the stores, or were asked for.
+        self._began: int | None = None
+        self._known: set[str] = set()
+        self._wanted: set[str] = set()
+        self._asked = asyncio.Event()
 
     def activity(self, tenant: str) -> Activity:
-        """The last minutes of ``tenant``."""
+        """The last minutes of ``tenant``: what was before this process listened comes soon after they were first asked for."""
+        if tenant not in self._known and tenant not in self._wanted:
+            self._wanted.add(tenant)
+            self._asked.set()
+        return self._heard(tenant)
+
+    def _heard(self, tenant: str) -> Activity:
         return self.activities.setdefault(tenant, Activity())
 
     async def run(self) -> None:
         """Count and tell until cancelled."""
         listening = self._hub.subscribe(limit=20_000)
         try:
-            await self._seed(now_ns())
-            await self._seed_sessions(now_ns())
+            self._began = now_ns()
+            await self._seed(DEFAULT_TENANT, self._began)
+            await self._seed_sessions(DEFAULT_TENANT, self._began)
+            self._known.add(DEFAULT_TENANT)
             self.seeded.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._count(listening))
+                group.create_task(self._seed_others(self._began))
                 group.create_task(self._tell_events())
                 group.create_task(self._tell_sessions())
                 group.create_task(self._tell_system())
@@ -167,7 +181,7 @@ class LiveFeed:
             while slices := listening.take(1_000):
                 for found in slices:
                     for tenant, messages in _by_tenant(found.messages):
-                        self.activity(tenant).see(messages, now_ns())
+                        self._heard(tenant).see(messages, now_ns())
                         if self._streams.of(tenant).wanted("summary"):
                             self._note(tenant, messages)
                 await asyncio.sleep(0)
@@ -280,24 +294,43 @@ class LiveFeed:
             del told[next(iter(told))]
         return messages
 
-    async def _seed(self, now: int) -> None:
-        """Take what the store knows of the last minutes, so that a restart leaves no hole in the picture."""
+    async def _seed_others(self, began: int) -> None:
+        """Take the minutes before ``began`` of the other tenants, one after the other, as they are asked for.
+
+        What came since was heard. So each is taken once, and one whose store does not answer is asked for again when it is next asked for.
+        """
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            while self._wanted:
+                tenant = min(self._wanted)
+                if tenant in self._known or now_ns() - began > SPAN:  # all that is shown was heard by now
+                    self._known.add(tenant)
+                elif await self._seed(tenant, began):
+                    self._known.add(tenant)
+                    await self._seed_sessions(tenant, began, heard_since=True)
+                    self._latest.pop(tenant, None)
+                self._wanted.discard(tenant)
+            await asyncio.sleep(EVENTS_EVERY)
+
+    async def _seed(self, tenant: str, now: int) -> bool:
+        """Take what the store knows of the minutes before ``now``, so that a restart leaves no hole; False where it does not say."""
         stop = now - now % STEP
         time_range = TimeRange(stop - SPAN, stop, STEP)
-        activity = self.activity(DEFAULT_TENANT)
+        activity = self._heard(tenant)
         series = self._patience["series"]
         try:
             tables = {
-                name: await series.call(ask, self._series, name, {}, time_range, tenant=DEFAULT_TENANT)
+                name: await series.call(ask, self._series, name, {}, time_range, tenant=tenant)
                 for name in ("throughput", "success_rate", "response_times", "errors")
             }
-            for breaker in await self._patience["records"].call(self._records.breakers, DEFAULT_TENANT):
+            for breaker in await self._patience["records"].call(self._records.breakers, tenant):
                 activity.see_breaker(
                     breaker.site_name, breaker.state, breaker.failures, to_ns(breaker.at) if breaker.at else 0
                 )
         except ScrapewatchError as error:
-            _log.warning("the last minutes are not known", reason=str(error))
-            return
+            _log.warning("the last minutes are not known", tenant=tenant, reason=str(error))
+            return False
         found: dict[tuple[int, str], Counts] = {}
         for name, columns in {
             "throughput": {"scraped": "jobs"},
@@ -312,25 +345,29 @@ class LiveFeed:
             activity.seed(start, site, counts)
         for row in tables["errors"].dicts():
             activity.count_error(row["time"], row["type"], row["count"] or 0, now)
+        return True
 
-    async def _seed_sessions(self, now: int) -> None:
-        """The same of the sessions and the proxies, in longer windows: there may be a thousand of them."""
+    async def _seed_sessions(self, tenant: str, now: int, *, heard_since: bool = False) -> None:
+        """The same of the sessions and the proxies, in longer windows: there may be a thousand of them.
+
+        The window of ``now`` is left out where what came in it was ``heard_since``: it would count twice.
+        """
         stop = now - now % SESSION_STEP
-        time_range = TimeRange(stop - SPAN, stop + SESSION_STEP, SESSION_STEP)
-        activity, series = self.activity(DEFAULT_TENANT), self._patience["series"]
+        time_range = TimeRange(stop - SPAN, stop if heard_since else stop + SESSION_STEP, SESSION_STEP)
+        activity, series = self._heard(tenant), self._patience["series"]
         try:
             pace, progress, queue, proxies = [
-                await series.call(ask, self._series, name, {}, time_range, tenant=DEFAULT_TENANT)
+                await series.call(ask, self._series, name, {}, time_range, tenant=tenant)
                 for name in ("session_pace", "session_progress", "queue", "proxies")
             ]
             going = {
                 session.session_id
                 for session in await self._patience["records"].call(
-                    self._records.active_sessions, DEFAULT_TENANT, MOST_SESSIONS
+                    self._records.active_sessions, tenant, MOST_SESSIONS
                 )
             }
         except ScrapewatchError as error:
-            _log.warning("the pace of the sessions is not known", reason=str(error))
+            _log.warning("the pace of the sessions is not known", tenant=tenant, reason=str(error))
             return
         for row in (row for row in pace.dicts() if row["session_id"] in going):
             counts = Counts(
@@ -340,12 +377,24 @@ class LiveFeed:
                 errors=row["errors"] or 0,
             )
             activity.seed_session(row["session_id"], row["time"], counts)
+        # What was heard since is newer than what is stored.
+        heard = activity.sessions_since(now)
+        steps = {(name, site) for name, session in heard.items() for site in session.progress}
+        queues = {
+            (name, site)
+            for name, session in heard.items()
+            for site in (*session.active_scrapers, *session.depth)
+        }
         for row in progress.dicts():
-            if row["session_id"] in going and row["done"] is not None:
+            of = (row["session_id"], row["site"])
+            if row["session_id"] in going and row["done"] is not None and of not in steps:
                 activity.seed_session(row["session_id"], row["time"]).see_steps(
                     row["site"], row["done"], row["total"], row["time"]
                 )
-        for row in (row for row in queue.dicts() if row["session_id"] in going):
+        for row in queue.dicts():
+            of = (row["session_id"], row["site"])
+            if row["session_id"] not in going or of in queues:
+                continue
             session = activity.seed_session(row["session_id"], row["time"])
             if row["active_scrapers"] is not None:
                 session.active_scrapers[row["site"]] = round(row["active_scrapers"])

@@ -66,11 +66,13 @@ class Stack:
     memory: Memory = field(default_factory=dict)
     oldest: int = field(default_factory=now_ns)
 
-    def store(self, events: Sequence[Mapping[str, Any]], *, source: str | None = None) -> None:
+    def store(
+        self, events: Sequence[Mapping[str, Any]], *, source: str | None = None, tenant: str = "default"
+    ) -> None:
         """Bring ``events`` to both stores."""
         self.flushes += 1
         request = Request(
-            "default",
+            tenant,
             source,
             now_ns(),
             [event["time"] for event in events],

@@ -221,7 +221,7 @@ def test_after_a_restart_the_pace_is_taken_from_the_stores(stack: Stack, client:
             event("proxy", {"provider": "acme", "requests": 9, "failures": 9}, session="runs"),
         ]
     )
-    asyncio.run(stack.services.feed._seed_sessions(now))
+    asyncio.run(stack.services.feed._seed_sessions("default", now))
     found = jobs(client)
     assert found["runs"]["jobs_per_minute"] == pytest.approx(18, abs=10)
     assert found["runs"]["eta"]["seconds"] == pytest.approx((1_000 - 180) / 18 * 60, rel=0.1)

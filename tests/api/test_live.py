@@ -20,6 +20,7 @@ from api.live import protocol, sockets
 from api.live.activity import MOST_SESSIONS, SPAN, STEP, Activity
 from scrapewatch.time import MINUTE, SECOND, now_ns
 from tests.api.stacks import BASE, Served, Stack, event
+from tests.loopback import wait_for
 
 SYSTEM = "ws://127.0.0.1/api/v1/ws/system"
 SESSION = "ws://127.0.0.1/api/v1/ws/sessions/s1"
@@ -161,6 +162,28 @@ def test_a_restart_leaves_no_hole_in_the_last_minutes(stack: Stack) -> None:
     assert sum(message["throughput"]["jobs"]["indeed"]) == 7
     assert message["errors"]["counts"] == {"timeout": 2}
     assert [(breaker["site"], breaker["state"]) for breaker in message["breakers"]] == [("indeed", "open")]
+
+
+def test_a_restart_leaves_no_hole_for_other_tenants_either_and_nothing_counts_twice(stack: Stack) -> None:
+    now = now_ns()
+    before = event("job_scraped", {"site": "indeed", "count": 7}, time=now - now % STEP - 5 * MINUTE)
+    steps = event("progress", {"done": 3, "total": 10}, time=now - 5 * MINUTE)
+    stack.store([before, steps], tenant="acme")
+    with TestClient(stack.app, base_url=BASE) as client:
+        feed = stack.services.feed
+        wait_for(feed.seeded.is_set, what="it listens")
+        heard = [
+            event("job_scraped", {"site": "indeed", "count": 5}),
+            event("progress", {"done": 4, "total": 10}),
+        ]
+        publish(client, stack, heard, tenant="acme")
+        wait_for(lambda: "acme" in feed.activities, what="it was heard")
+        stack.store(heard, tenant="acme")
+        assert client.portal is not None
+        assert client.portal.call(feed.activity, "acme").total(0, 2**63).jobs == 5, "nobody had asked"
+        wait_for(lambda: feed.activity("acme").total(0, 2**63).jobs == 12, what="what was before is there")
+        session = feed.activity("acme").session("s1")
+        assert session is not None and session.progress == {"": (4, 10)}
 
 
 # --- counting

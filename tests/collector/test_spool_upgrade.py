@@ -301,12 +301,12 @@ def test_a_newer_format_is_refused_and_not_a_byte_of_it_is_changed(tmp_path: Pat
     spool.close()
     path = tmp_path / "spool" / "spool.sqlite"
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE meta SET value = 3 WHERE name = 'format'")
+        db.execute("UPDATE meta SET value = 4 WHERE name = 'format'")
         db.execute("PRAGMA journal_mode = DELETE")
         db.execute("ALTER TABLE segments RENAME TO pieces")
     db.close()
     before = path.read_bytes()
-    with pytest.raises(ConfigurationError, match="format 3, this scrapewatch knows up to 2"):
+    with pytest.raises(ConfigurationError, match="format 4, this scrapewatch knows up to 3"):
         Spool(tmp_path / "spool")
     assert path.read_bytes() == before
 

@@ -49,4 +49,5 @@ def test_a_schema_is_named_by_a_number_and_a_tier() -> None:
         "t7_fleet_1m",
         "t7_fleet_1h",
         "t7_sessions",
+        "t7_external",
     ]

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Final
@@ -25,13 +25,21 @@ _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "conte
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How the proxy behaves. ``status`` and ``retry_after`` (s) of an answer that it gives itself, ``seconds`` of a delay."""
+    """How the proxy behaves. ``status`` and ``retry_after`` (s) of an answer that it gives itself, ``seconds`` of a delay.
+
+    With a ``tenant`` it is so for requests about that tenant's buckets alone.
+    """
 
     name: str
     status: int = 0
     retry_after: int | None = None
     seconds: float = 0.0
     marker: bytes = b""
+    tenant: str = ""
+
+    def of(self, tenant: str) -> Fault:
+        """The same for one tenant alone."""
+        return replace(self, tenant=tenant)
 
 
 PASS: Final = Fault("pass")
@@ -198,6 +206,8 @@ class FaultProxy:
     def _answer(
         self, request: _Request, fault: Fault, changed: threading.Event, write: Write | None
     ) -> _Answer | None:
+        if fault.tenant and f"{fault.tenant}." not in request.target + request.body.decode(errors="replace"):
+            fault = PASS
         if fault is STALL or fault is REFUSE:
             changed.wait()
             return None

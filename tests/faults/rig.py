@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +131,7 @@ class Rig:
         command: ``collector`` alone, or ``up``.
         keep: whether ledger and proxy remember all that was sent and stored.
         wrapper: a command that runs the process, such as a tracer.
+        tenants: that have buckets and tokens beside ``default``.
     """
 
     def __init__(
@@ -142,10 +143,17 @@ class Rig:
         command: tuple[str, ...] = ("collector",),
         keep: bool = False,
         wrapper: tuple[str, ...] = (),
+        tenants: Sequence[str] = (),
     ) -> None:
         self.influxd = influxd
         self.org = f"faults-{uuid.uuid4().hex[:12]}"
-        self.token = bootstrap(influxd.url, self.org, influxd.token)["default"]
+        self.token = bootstrap(
+            influxd.url,
+            self.org,
+            influxd.token,
+            ("default", *tenants),
+            secrets_dir=folder / "data" / "secrets" if tenants else None,
+        )["default"]
         self.proxy = FaultProxy(influxd.url, keep=keep)
         self.ledger = Ledger(history=keep)
         folder.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,8 @@ class Up:
             **(environment or {}),
         }
         self.log = folder / "up.log"
+        self.headers: dict[str, str] = {}
+        """Sent with each request, such as a key."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Up:
@@ -92,7 +94,8 @@ class Up:
 
     def get(self, path: str) -> Any:
         """What ``path`` answers, as JSON where it is."""
-        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+        asked = urllib.request.Request(self.url + path, headers=self.headers)
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             body = answer.read()
             return json.loads(body) if "json" in answer.headers["Content-Type"] else body.decode()
 

@@ -233,7 +233,7 @@ def test_a_folder_without_a_spool_and_a_spool_of_another_format_are_told(
     assert main(["spool", "status"]) == 1
     assert "there is no spool in" in capsys.readouterr().err
     left_behind(data, 1)
-    for written, says in ((3, "knows up to 2"), (1, "start a collector on it")):
+    for written, says in ((4, "knows up to 3"), (1, "start a collector on it")):
         with sqlite3.connect(path_in(data / "spool")) as db:
             db.execute("UPDATE meta SET value = ? WHERE name = 'format'", (written,))
         db.close()

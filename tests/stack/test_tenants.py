@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ from records.credentials import SqlCredentials
 from records.models import Base
 from records.store import SqlRecords
 from scrapewatch import examples
+from scrapewatch.access import ROUTES
 from scrapewatch.events import OWN
 from scrapewatch.gate import registered
 from scrapewatch.settings import load
@@ -90,6 +92,7 @@ class House:
     http: TestClient
     app: Any
     keys: dict[str, dict[str, str]]
+    admins: dict[str, dict[str, str]]
     paths: list[str]
     statements: list[str] = field(default_factory=list, repr=False)
     cursors: list[str] = field(default_factory=list)
@@ -149,6 +152,7 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         keys = {
             tenant: bearer(make_key(records.engine, "viewer", "writer", tenant=tenant)) for tenant in TENANTS
         }
+        admins = {tenant: bearer(make_key(records.engine, "admin", tenant=tenant)) for tenant in TENANTS}
         records.close()
         app = build(chosen, (COLLECTOR, API), ends)
         http = ends.enter_context(
@@ -162,7 +166,7 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             and re.match(r"/(api/v1/)?(monitoring|analytics)", template)
             and "stream" not in template
         )
-        found = House(http, app, keys, paths)
+        found = House(http, app, keys, admins, paths)
         event.listen(_engine_of(app), "before_cursor_execute", _noting(found))
         for number, tenant in enumerate(TENANTS):
             for session in (SAME, f"{tenant}-own"):
@@ -268,6 +272,73 @@ def test_anothers_session_is_none(house: House) -> None:
             assert told[0] == told[1], "it does not even tell that there is one"
 
 
+def made_by(house: House, tenant: str) -> dict[str, str]:
+    """An id of something of the tenant's for each route that takes one, by the route's last name."""
+    call, shown = house.http, house.admins[tenant]
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": f"by {tenant}"},
+        "startsAt": "2026-01-05T10:01:00Z",
+        "fingerprint": f"of-{tenant}",
+    }
+    answer = call.post("/api/v1/monitoring/alerts/grafana", json={"alerts": [alert]}, headers=shown)
+    assert answer.status_code < 300, answer.text
+    (known,) = call.get("/api/v1/monitoring/alerts", headers=shown).json()["items"]
+    silence = {"matchers": [{"name": "resource", "value": "x"}], "duration": "1h"}
+    silenced = call.post("/api/v1/monitoring/silences", json=silence, headers=shown).json()
+    schedule = {"name": f"of-{tenant}", "metrics": ["throughput"]}
+    assert call.post("/api/v1/monitoring/export/schedules", json=schedule, headers=shown).status_code < 300
+    key = call.post("/api/v1/admin/keys", json={"name": "spare", "scopes": ["viewer"]}, headers=shown).json()
+    return {
+        "session_id": f"{tenant}-own",
+        "alert_id": str(known["id"]),
+        "silence_id": str(silenced["id"]),
+        "export/schedules": schedule["name"],
+        "prefix": key["prefix"],
+    }
+
+
+def test_an_id_of_anothers_is_a_404_on_every_route_that_takes_one(house: House) -> None:
+    """Row 18 of the faults."""
+    owned = {tenant: made_by(house, tenant) for tenant in TENANTS}
+    tried = 0
+    for line in ROUTES:
+        method, _, template = line.partition(" ")
+        if "{" not in template or template.startswith(("/monitoring/questions", "/admin/tenants")):
+            continue  # those are of nobody, or of the whole installation
+        placed = re.sub(r".*\{(.*?)\}.*", r"\1", template)
+        kind = placed if placed in owned["acme"] else "export/schedules"
+        for tenant in TENANTS:
+            path = re.sub(r"\{.*?\}", owned[foreign(tenant)][kind], template)
+            if method == "WS":
+                with house.http.websocket_connect(
+                    f"ws://127.0.0.1/api/v1{path}", headers=house.admins[tenant]
+                ) as socket:
+                    told = socket.receive_text()
+                assert_none_of(foreign(tenant), told, asked=[owned[foreign(tenant)][kind]])
+            else:
+                answer = house.http.request(
+                    method,
+                    f"/api/v1{path}",
+                    headers=house.admins[tenant],
+                    json={} if method != "GET" else None,
+                )
+                assert answer.status_code == 404, (line, answer.text)
+                assert_none_of(foreign(tenant), answer.text, asked=[owned[foreign(tenant)][kind]])
+            tried += 1
+    assert tried >= 2 * 11
+    for tenant in TENANTS:  # and all of it is there still
+        shown, ids = house.admins[tenant], owned[tenant]
+        alert = house.http.get(f"/api/v1/monitoring/alerts/{ids['alert_id']}", headers=shown).json()
+        assert alert["status"] == "firing"
+        for path, wanted in (
+            (f"monitoring/silences/{ids['silence_id']}", 204),
+            (f"monitoring/export/schedules/{ids['export/schedules']}", 204),
+            (f"admin/keys/{ids['prefix']}", 200),
+        ):
+            assert house.http.delete(f"/api/v1/{path}", headers=shown).status_code in (200, wanted), path
+
+
 def test_sessions_of_one_name_are_two(house: House) -> None:
     found = [house.get(tenant, f"/api/v1/monitoring/sessions/{SAME}").json() for tenant in TENANTS]
     assert [session["total_jobs_found"] for session in found] == [1_000, 1_001]
@@ -356,6 +427,85 @@ def test_what_would_be_code_is_text_in_every_parameter_of_every_route(house: Hou
     assert asked > 50
     for tenant in TENANTS:
         assert house.get(tenant, f"/api/v1/monitoring/sessions/{SAME}").status_code == 200
+
+
+BODIES: dict[str, Any] = {
+    "/api/v1/monitoring/metrics": examples.EVENTS["job_scraped"],
+    "/api/v1/data-quality-metrics": {"site": "indeed", "items": 5, "session_id": "s1"},
+    "/api/v1/monitoring/export/schedules": {"name": "n", "metrics": ["throughput"], "format": "csv"},
+    "/api/v1/monitoring/alerts/grafana": {
+        "alerts": [
+            {
+                "status": "firing",
+                "labels": {"alertname": "a", "site": "indeed"},
+                "annotations": {"summary": "s"},
+                "startsAt": "2026-01-05T10:01:00Z",
+                "fingerprint": "f",
+            }
+        ]
+    },
+    "/api/v1/monitoring/alerts/{alert_id}/acknowledge": {"by": "ann", "notes": "n"},
+    "/api/v1/monitoring/alerts/{alert_id}/resolve": {"by": "ann", "notes": "n"},
+    "/api/v1/monitoring/silences": {
+        "matchers": [{"name": "resource", "value": "indeed"}],
+        "duration": "2h",
+        "comment": "c",
+        "by": "ann",
+    },
+    "/api/v1/admin/keys": {"name": "k", "scopes": ["viewer"], "tenant": "acme"},
+    "/api/v1/admin/tenants": {"name": "t", "title": "T"},
+    "/api/v1/admin/tenants/{name}": {"title": "T"},
+    "/api/v1/login": {"key": "sw_x"},
+}
+"""A body of every route that takes JSON; the test puts its texts in the place of each text in it."""
+
+
+def with_text(body: Any, text: str) -> Iterator[Any]:
+    """``body`` with ``text`` in the place of one of its texts, for each of them, names of labels included."""
+    if isinstance(body, str):
+        yield text
+    elif isinstance(body, list):
+        for place, item in enumerate(body):
+            yield from ([*body[:place], each, *body[place + 1 :]] for each in with_text(item, text))
+    elif isinstance(body, Mapping):
+        for name, item in body.items():
+            yield from ({**body, name: each} for each in with_text(item, text))
+
+
+def test_what_would_be_code_is_text_in_every_text_that_is_sent(house: House) -> None:
+    """Row 17 of the faults, for what is not asked but told."""
+    document = house.http.get("/openapi.json").json()
+    taking = {
+        (method, path)
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    }
+    assert {path for _, path in taking} == set(BODIES), "every route that takes JSON has its body here"
+    before = [house.get(tenant, "/api/v1/monitoring/sessions").json() for tenant in TENANTS]
+    tried = 0
+    for method, template in sorted(taking):
+        path = re.sub(r"\{.*?\}", "1" if "alert_id" in template else "acme", template)
+        for number, text in enumerate(INJECTIONS):
+            for body in with_text(BODIES[template], text):
+                tenant = TENANTS[number % 2]
+                answer = house.http.request(method, path, json=body, headers=house.admins[tenant])
+                assert answer.status_code in (200, 201, 202, 204, 400, 401, 403, 404, 409, 422), (
+                    path,
+                    body,
+                    answer.text,
+                )
+                assert_none_of(foreign(tenant), answer.text, asked=[text])
+                tried += 1
+    assert tried > 20 * len(INJECTIONS)
+    house.settle()
+    for tenant, sessions in zip(TENANTS, before, strict=True):
+        found = house.get(tenant, "/api/v1/monitoring/sessions?limit=200").json()["items"]
+        known = {session["session_id"]: session for session in found}
+        assert {session["session_id"] for session in sessions["items"]} <= set(known)
+        assert_none_of(foreign(tenant), json.dumps(found), asked=list(INJECTIONS))
+        assert house.get(tenant, "/api/v1/monitoring/silences").status_code == 200
+        assert house.get(tenant, "/api/v1/monitoring/alerts").status_code == 200
 
 
 def _tables(statement: str) -> set[str]:
