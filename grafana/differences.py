@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ _OF_GRAFANA: Final = ("id", "version", "iteration")
 _MOST: Final = 8
 _LONGEST: Final = 40
 _NOTHING: Final = object()
+_LOGIN: Final = re.compile(r"//[^/@\s\"]+@")
+"""The user and password that a URL may carry."""
 
 
 def own(dashboard: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def _values(old: Any, new: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = _LOGIN.sub("//[hidden]@", json.dumps(value, ensure_ascii=False))
     return text if len(text) <= _LONGEST else ""
 
 

@@ -85,9 +85,7 @@ def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
 def _folder(server: Server) -> list[Step]:
     there = server.get(f"/api/folders/{FOLDER}")
     if there is None:
-        return [
-            Step("+", f"folder {FOLDER}", (), "POST", "/api/folders", {"uid": FOLDER, "title": FOLDER})
-        ]
+        return [Step("+", f"folder {FOLDER}", (), "POST", "/api/folders", {"uid": FOLDER, "title": FOLDER})]
     if there["title"] == FOLDER:
         return []
     body = {"title": FOLDER, "version": there["version"]}
@@ -97,9 +95,11 @@ def _folder(server: Server) -> list[Step]:
 
 def _sources(server: Server, sources: Sequence[Source], secrets: bool, notes: list[str]) -> list[Step]:
     steps: list[Step] = []
-    for source in sources:
-        if source.missing:
-            notes.append(f"data source {source.name} is left alone: {', '.join(source.missing)} not set")
+    notes.extend(
+        f"data source {source.name} is left alone: {', '.join(source.missing)} not set"
+        for source in sources
+        if source.missing
+    )
     if all(source.missing for source in sources):
         # Editors may not even look at them.
         return steps
@@ -172,8 +172,9 @@ def _is_as_saved(server: Server, uid: str, there: Mapping[str, Any], wanted: Map
     if own(there) == own(wanted):
         return True
     found = server.get(f"/api/dashboards/uid/{uid}/versions", limit=1)
-    versions = found.get("versions") if isinstance(found, dict) else found
-    return bool(versions) and versions[0].get("message") == _message(wanted)
+    # Newer versions wrap the list.
+    versions = (found.get("versions") if isinstance(found, dict) else found) or ()
+    return [version.get("message") for version in versions[:1]] == [_message(wanted)]
 
 
 def _message(wanted: Mapping[str, Any]) -> str:
@@ -201,6 +202,4 @@ def _home(server: Server) -> list[Step]:
     there = server.get("/api/org/preferences") or {}
     if there.get("homeDashboardUID") == HOME:
         return []
-    return [
-        Step("~", f"home page: {HOME}", (), "PATCH", "/api/org/preferences", {"homeDashboardUID": HOME})
-    ]
+    return [Step("~", f"home page: {HOME}", (), "PATCH", "/api/org/preferences", {"homeDashboardUID": HOME})]

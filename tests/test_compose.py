@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import psycopg
 import pytest
 import yaml
+from check_jsonschema.builtin_schemas import get_builtin_schema
 from typer.testing import CliRunner
 
 from influx.__main__ import ADMIN_TOKEN
@@ -50,6 +52,15 @@ def environment(service: str) -> dict[str, str]:
     """What the service is started with where nothing is set outside."""
     given: dict[str, str] = SERVICES[service].get("environment", {})
     return {name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for name, value in given.items()}
+
+
+def test_the_file_is_what_compose_reads() -> None:
+    schema = get_builtin_schema("vendor.compose-spec")
+    jsonschema.validate(STACK, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(
+            {**STACK, "services": {"api": {"image": "scrapewatch", "port": ["8000:8000"]}}}, schema
+        )
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -138,8 +149,6 @@ def test_every_secret_is_made_and_handed_to_a_service(secrets: Path) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_reads_only_secrets_that_it_was_handed(service: str) -> None:
     text = yaml.safe_dump(SERVICES[service])
-    if service == "grafana":
-        text += (ROOT / "grafana/provisioning/datasources/scrapewatch.yaml").read_text(encoding="utf-8")
     read = set(re.findall(r"/run/secrets/(\w+)", text))
     if service == "postgres":
         sql = (ROOT / "tools/postgres/roles.sql").read_text(encoding="utf-8")
@@ -151,8 +160,9 @@ def test_no_secret_stands_in_what_is_committed() -> None:
     for service in SERVICES:
         for name, value in environment(service).items():
             if re.search("PASSWORD|TOKEN|SECRET|DATABASE_URL|REDIS_URL", name):
-                assert value.startswith("/run/"), name
-                assert re.search("_FILE$", name)
+                # Its path: by a name of its own, or as Grafana is told to read a file.
+                named = value.startswith("/run/") and name.endswith("_FILE")
+                assert named or re.fullmatch(r"\$\$__file\{/run/[\w./]+\}", value), name
     assert "/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
@@ -229,15 +239,16 @@ def test_grafana_reads_both_stores_and_can_write_neither() -> None:
         "influxdb",
         "Flux",
     )
-    assert series["secureJsonData"]["token"] == "$__file{/run/reader/reader.token}"
-    assert (records["uid"], records["type"], records["user"]) == (
-        "scrapewatch-records",
-        "postgres",
-        "grafana",
-    )
+    given = SERVICES["grafana"]["environment"]
+    assert series["secureJsonData"]["token"] == "${SCRAPEWATCH_GRAFANA_INFLUX_TOKEN}"
+    assert given["SCRAPEWATCH_GRAFANA_INFLUX_TOKEN"] == "$$__file{/run/reader/reader.token}"
+    assert (records["uid"], records["type"]) == ("scrapewatch-records", "postgres")
+    assert records["user"] == "${SCRAPEWATCH_GRAFANA_DATABASE_USER}"
+    assert given["SCRAPEWATCH_GRAFANA_DATABASE_USER"] == "grafana"
     assert not any("influx-tokens" in volume for volume in SERVICES["grafana"]["volumes"])
     provider = yaml.safe_load((ROOT / "grafana/provisioning/dashboards/scrapewatch.yaml").read_text("utf-8"))
-    path = provider["providers"][0]["options"]["path"]
+    assert provider["providers"][0]["options"]["path"] == "${SCRAPEWATCH_GRAFANA_DASHBOARDS}"
+    path = given["SCRAPEWATCH_GRAFANA_DASHBOARDS"]
     assert f"./grafana/dashboards:{path}:ro" in SERVICES["grafana"]["volumes"]
 
 

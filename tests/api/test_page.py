@@ -69,15 +69,16 @@ def test_each_path_leads_to_its_dashboard_where_browsers_reach_grafana(make: Cal
     client = TestClient(stack.app, base_url=BASE, follow_redirects=False)
     for path, uid in DASHBOARDS.items():
         answer = client.get(path)
-        assert (answer.status_code, answer.headers["location"]) == (307, f"https://example.com/grafana/d/{uid}")
+        assert (answer.status_code, answer.headers["location"]) == (
+            307,
+            f"https://example.com/grafana/d/{uid}",
+        )
 
 
 def test_where_no_other_is_named_the_dashboards_are_at_the_url_of_grafana_and_get_what_was_asked_for(
     make: Callable[..., Stack],
 ) -> None:
-    client = TestClient(
-        make(grafana_url="http://127.0.0.1:3000").app, base_url=BASE, follow_redirects=False
-    )
+    client = TestClient(make(grafana_url="http://127.0.0.1:3000").app, base_url=BASE, follow_redirects=False)
     answer = client.get("/dashboard/sessions?from=now-7d&var-site=a%26b")
     there = "http://127.0.0.1:3000/d/scrapewatch-sessions?from=now-7d&var-site=a%26b"
     assert answer.headers["location"] == there
