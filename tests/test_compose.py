@@ -143,7 +143,8 @@ def test_every_secret_is_made_and_handed_to_a_service(secrets: Path) -> None:
     assert handed == set(STACK["secrets"])
     for name, secret in STACK["secrets"].items():
         assert secret == {"file": f"./secrets/{name}"}
-        assert (secrets / name).stat().st_size
+        # The one that Grafana makes is there before it, empty.
+        assert bool((secrets / name).stat().st_size) == (name != "grafana_token")
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -178,7 +179,47 @@ def test_secrets_are_made_once_and_differ(secrets: Path) -> None:
     assert {path.name: path.read_text() for path in secrets.iterdir()} == before
     assert len(set(before.values())) == len(before)
     alone = [text for name, text in before.items() if name.endswith(("_password", "_token"))]
+    alone.remove(before["grafana_token"])
     assert all(re.fullmatch("[0-9a-f]{64}", text) for text in alone)
+
+
+DOCKER = """#!/usr/bin/env bash
+echo "$*" >>"$CALLS"
+[[ "$1 $2" == "compose run" ]] || exit 0
+[[ $(</dev/stdin) == "$(<secrets/grafana_admin_password)" ]] || exit 1
+$RUN
+"""
+"""Stands for docker, which is not to be had here: writes down what it is asked, and answers as ``scrapewatch grafana token`` does."""
+
+
+@pytest.mark.parametrize("says", ["echo glsa_made", "exit 1"])
+def test_the_token_for_live_panels_is_made_before_the_collector_starts_and_once(
+    tmp_path: Path, says: str
+) -> None:
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "stack.sh", tmp_path / "tools")
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(DOCKER.replace("$RUN", says))
+    docker.chmod(0o755)
+    calls, token = tmp_path / "calls", tmp_path / "secrets" / "grafana_token"
+
+    def run() -> list[str]:
+        calls.unlink(missing_ok=True)
+        environment = {"PATH": f"{docker.parent}:{os.defpath}", "CALLS": str(calls)}
+        subprocess.run(["bash", tmp_path / "tools" / "stack.sh"], check=True, env=environment)
+        return [
+            line for line in calls.read_text().splitlines() if line.startswith(("compose up", "compose run"))
+        ]
+
+    grafana, making, everything = run()
+    assert grafana.endswith("--wait grafana")
+    assert making.endswith("api grafana token --user admin")
+    assert everything == "compose up --build --detach --wait"
+    made = says.startswith("echo")
+    assert token.read_text() == ("glsa_made" if made else "")
+    assert stat.S_IMODE(token.stat().st_mode) == 0o444
+    assert len(run()) == (1 if made else 3)
 
 
 @pytest.mark.parametrize("service", OURS)
