@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(folder: Path, found: Mapping[str, Any]) -> Path:
-    file = folder / f"{found['uid'].removeprefix('scrapewatch-')}.json"
+    file = folder / f"{found['uid']}.json"
     file.write_text(json.dumps(found), encoding="utf-8")
     return file
 
@@ -170,7 +170,7 @@ def test_what_vanished_from_the_files_goes_and_what_others_made_stays(
     for uid, where in others.items():
         grafana.folder_of[uid] = where
         grafana._save(uid, {"uid": uid, "title": uid}, "")
-    (folder / "sessions.json").unlink()
+    (folder / "scrapewatch-sessions.json").unlink()
     status, said = run("sync", "--yes")
     assert status == 0
     assert "- dashboard Sessions (scrapewatch-sessions)" in said
