@@ -16,7 +16,7 @@ from urllib.parse import quote
 from grafana.differences import between, of_keys, own
 from grafana.server import Server
 from grafana.wanted import FOLDER, HOME, UIDS, Source, Wanted
-from scrapewatch.problems import ConfigurationError
+from scrapewatch.problems import ConfigurationError, ScrapewatchError
 
 _MARK: Final = "madeBy"
 _OURS: Final = "scrapewatch grafana sync"
@@ -80,6 +80,16 @@ def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
     for step in steps:
         server.send(step.method, step.path, step.body)
         yield step
+
+
+def unreached(server: Server, sources: Sequence[Source]) -> Iterator[str]:
+    """Of the data sources that are set up, those whose store Grafana does not reach, each with its own words on why."""
+    for source in sources:
+        if not source.missing:
+            try:
+                server.send("GET", f"/api/datasources/uid/{source.uid}/health")
+            except ScrapewatchError as error:
+                yield f"data source {source.name} does not reach its store: {error}"
 
 
 def _folder(server: Server) -> list[Step]:

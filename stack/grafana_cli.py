@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -45,26 +45,28 @@ def sync(
     ] = None,
 ) -> None:
     """Bring the Grafana at GRAFANA_URL to these dashboards and data sources, with GRAFANA_TOKEN. What differs is shown first."""
-    from grafana.sync import carry_out, plan
+    from grafana.sync import carry_out, plan, unreached
     from grafana.wanted import wanted
 
     chosen = _settings(dashboards)
     server = _server(chosen)
     server.version()
-    found = plan(server, wanted(chosen), secrets=secrets, home=home)
-    for note in found.notes:
-        err.print(printable(note), highlight=False, markup=False)
+    files = wanted(chosen)
+    found = plan(server, files, secrets=secrets, home=home)
+    _note(found.notes)
+    _show(found.steps)
+    if found.steps and check:
+        raise typer.Exit(1)
     if not found.steps:
         out.print(f"{server.name} is up to date: there is nothing to do", highlight=False, markup=False)
-        return
-    _show(found.steps)
-    if check:
-        raise typer.Exit(1)
-    if not yes and not typer.confirm(f"Do this at {server.name}?"):
+    elif yes or typer.confirm(f"Do this at {server.name}?"):
+        done = sum(1 for _ in carry_out(server, found.steps))
+        out.print(f"{done} done at {server.name}", highlight=False, markup=False)
+    else:
         out.print("nothing was changed")
         raise typer.Exit(1)
-    done = sum(1 for _ in carry_out(server, found.steps))
-    out.print(f"{done} done at {server.name}", highlight=False, markup=False)
+    if not check:
+        _note(unreached(server, files.sources))
 
 
 @grafana_commands.command()
@@ -112,6 +114,11 @@ def _server(chosen: Settings, user: str | None = None) -> Server:
             "GRAFANA_TOKEN is not set: make a service account in Grafana under Administration, with the role Admin, and a token of it"
         )
     return Server(chosen.grafana_url, token=chosen.grafana_token.get_secret_value())
+
+
+def _note(lines: Iterable[str]) -> None:
+    for line in lines:
+        err.print(printable(line), highlight=False, markup=False)
 
 
 def _show(steps: Sequence[Step]) -> None:

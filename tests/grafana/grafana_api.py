@@ -25,6 +25,7 @@ class GrafanaApi:
         self.folders: dict[str, dict[str, Any]] = {}
         self.sources: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, dict[str, str]] = {}
+        self.silent: dict[str, str] = {}
         self.dashboards: dict[str, dict[str, Any]] = {}
         self.folder_of: dict[str, str] = {}
         self.provisioned: set[str] = set()
@@ -76,6 +77,7 @@ class GrafanaApi:
             ("GET", "/api/datasources", self._list_sources),
             ("POST", "/api/datasources", self._add_source),
             ("GET", r"/api/datasources/uid/([\w-]+)", self._get_source),
+            ("GET", r"/api/datasources/uid/([\w-]+)/health", self._check_source),
             ("PUT", r"/api/datasources/uid/([\w-]+)", self._change_source),
             ("DELETE", r"/api/datasources/uid/([\w-]+)", self._drop_source),
             ("GET", r"/api/dashboards/uid/([\w-]+)", self._get_dashboard),
@@ -135,6 +137,11 @@ class GrafanaApi:
             return _json({"message": "Data source not found"}, 404)
         fields = dict.fromkeys(self.secrets.get(uid, {}), True)
         return _json({**self.sources[uid], "secureJsonFields": fields})
+
+    def _check_source(self, _: Request, __: Any, uid: str) -> Response:
+        if uid in self.silent:
+            return _json({"message": self.silent[uid], "status": "ERROR"}, 400)
+        return _json({"message": "it works", "status": "OK"})
 
     def _add_source(self, _: Request, body: Any) -> Response:
         if body["name"] in {source["name"] for source in self.sources.values()}:

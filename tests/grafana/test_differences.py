@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grafana.differences import between, of_keys
@@ -127,6 +127,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+@settings(max_examples=50)
 @given(DASHBOARDS, DASHBOARDS)
 def test_there_are_lines_exactly_where_there_is_a_difference(there: Any, wanted: Any) -> None:
     assert (between(there, wanted) == []) == same(there, wanted)

@@ -299,6 +299,16 @@ def test_a_secret_is_set_anew_where_it_is_asked_for_or_missing(grafana: GrafanaA
     assert grafana.secrets["scrapewatch-series"] == {"token": "another"}
 
 
+def test_a_store_that_grafana_does_not_reach_is_named_with_its_words(grafana: GrafanaApi, run: Run) -> None:
+    grafana.silent["scrapewatch-series"] = "error reading InfluxDB"
+    for _ in range(2):
+        status, said = run("sync", "--yes", **SOURCES)
+        assert status == 0
+        assert "data source scrapewatch points does not reach its store: " in said
+        assert "error reading InfluxDB" in said
+        assert "records does not reach" not in said
+
+
 def test_a_newer_grafanas_name_of_the_type_is_no_difference(grafana: GrafanaApi, run: Run) -> None:
     run("sync", "--yes", **SOURCES)
     grafana.sources["scrapewatch-records"]["type"] = "grafana-postgresql-datasource"
