@@ -123,7 +123,9 @@ class Server:
         self, answer: urllib3.BaseHTTPResponse, found: Any, what: str
     ) -> ConfigurationError | NotFound | StoreUnavailable:
         said = _said(found)
-        match answer.status:
+        # To a token that was deleted Grafana 9.4 says this with a 500.
+        status = 401 if said.lower() == ": invalid api key" else answer.status
+        match status:
             case 401:
                 return ConfigurationError(
                     f"Grafana at {self.name} does not know {self._shown}: {_MAKE_A_TOKEN}"
@@ -137,13 +139,13 @@ class Server:
                 )
             case 404:
                 return NotFound(f"Grafana at {self.name} has nothing for {what}{said}")
-            case status if 300 <= status < 400:
+            case _ if 300 <= status < 400:
                 return ConfigurationError(
                     f"{self.name} leads elsewhere, to {answer.headers.get('Location', '?')[:200]}: check GRAFANA_URL"
                 )
-            case status if status == 429 or status >= 500:
+            case _ if status == 429 or status >= 500:
                 return StoreUnavailable(f"Grafana at {self.name} cannot do {what} now (HTTP {status}){said}")
-            case status:
+            case _:
                 return ConfigurationError(f"Grafana at {self.name} refused {what} (HTTP {status}){said}")
 
 

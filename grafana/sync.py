@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -18,6 +19,10 @@ from grafana.server import Server
 from grafana.wanted import FOLDER, HOME, UIDS, Source, Wanted
 from scrapewatch.problems import ConfigurationError, ScrapewatchError
 
+REMEMBERED: Final = 5.0
+"""Seconds for which Grafana goes on to use a data source as it was before a change."""
+
+_SOURCES: Final = "/api/datasources"
 _MARK: Final = "madeBy"
 _OURS: Final = "scrapewatch grafana sync"
 _PAGE: Final = 1_000
@@ -71,7 +76,7 @@ def plan(server: Server, wanted: Wanted, *, secrets: bool = False, home: bool = 
 
 
 def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
-    """Do the steps in their order; yields each once it is done.
+    """Do the steps in their order; yields each once it is done. Ends when Grafana works with what was changed.
 
     Raises:
         ConfigurationError, NotFound, StoreUnavailable: one could not be done; those before it are.
@@ -80,6 +85,8 @@ def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
     for step in steps:
         server.send(step.method, step.path, step.body)
         yield step
+    if any(step.method == "PUT" and step.path.startswith(_SOURCES) for step in steps):
+        time.sleep(REMEMBERED)
 
 
 def unreached(server: Server, sources: Sequence[Source]) -> Iterator[str]:
@@ -87,7 +94,7 @@ def unreached(server: Server, sources: Sequence[Source]) -> Iterator[str]:
     for source in sources:
         if not source.missing:
             try:
-                server.send("GET", f"/api/datasources/uid/{source.uid}/health")
+                server.send("GET", f"{_SOURCES}/uid/{source.uid}/health")
             except ScrapewatchError as error:
                 yield f"data source {source.name} does not reach its store: {error}"
 
@@ -111,22 +118,22 @@ def _sources(server: Server, sources: Sequence[Source], secrets: bool, notes: li
         if source.missing
     )
     if all(source.missing for source in sources):
-        # Editors may not even look at them.
+        # Not everybody may look at them, nor need they.
         return steps
     for source in sources:
         if not source.missing:
             steps += _source(server, source, secrets, notes)
     kept = {source.uid for source in sources}
-    for there in server.get("/api/datasources") or ():
+    for there in server.get(_SOURCES) or ():
         if there["uid"] not in kept and there.get("jsonData", {}).get(_MARK) == _OURS:
-            path = f"/api/datasources/uid/{quote(there['uid'])}"
+            path = f"{_SOURCES}/uid/{quote(there['uid'])}"
             steps.append(Step("-", f"data source {there['name']} ({there['uid']})", (), "DELETE", path))
     return steps
 
 
 def _source(server: Server, source: Source, secrets: bool, notes: list[str]) -> list[Step]:
     what = f"data source {source.name} ({source.uid})"
-    there = server.get(f"/api/datasources/uid/{source.uid}")
+    there = server.get(f"{_SOURCES}/uid/{source.uid}")
     names = [f"secret {name}" for name in source.secrets]
     if there is None:
         body = {
@@ -135,7 +142,7 @@ def _source(server: Server, source: Source, secrets: bool, notes: list[str]) -> 
             "jsonData": {**source.json_data, _MARK: _OURS},
             "secureJsonData": source.secrets,
         }
-        return [Step("+", what, names, "POST", "/api/datasources", body)]
+        return [Step("+", what, names, "POST", _SOURCES, body)]
     if there.get("readOnly"):
         notes.append(f"{what} is left alone: the server has it from a file of its own")
         return []
@@ -152,7 +159,7 @@ def _source(server: Server, source: Source, secrets: bool, notes: list[str]) -> 
         "jsonData": {_MARK: _OURS, **(there.get("jsonData") or {}), **source.json_data},
         "secureJsonData": source.secrets,
     }
-    return [Step("~", what, [*details, *names], "PUT", f"/api/datasources/uid/{source.uid}", body)]
+    return [Step("~", what, [*details, *names], "PUT", f"{_SOURCES}/uid/{source.uid}", body)]
 
 
 def _dashboard(server: Server, uid: str, wanted: Mapping[str, Any]) -> list[Step]:

@@ -13,7 +13,14 @@ from werkzeug import Request, Response
 
 TOKEN = "glsa_good"
 EDITOR = "glsa_editor"
+REVOKED = "glsa_revoked"
 PASSWORD = "admin of it"
+
+_FOR_ADMINS = {
+    "datasources": "datasources:create",
+    "org": "orgs.preferences:write",
+    "serviceaccounts": "serviceaccounts:create",
+}
 
 
 class GrafanaApi:
@@ -60,13 +67,13 @@ class GrafanaApi:
             return _json(self.health)
         role = self._role(request)
         if role is None:
-            return _json({"message": "Invalid API key"}, 401)
+            if request.authorization is not None and request.authorization.token == REVOKED:
+                return _json({"message": "invalid API key", "traceID": ""}, 500)
+            return _json({"message": "invalid API key", "traceID": ""}, 401)
         if request.method != "GET":
             self.requests.append((request.method, request.path))
-        if role == "Editor" and not request.path.startswith(
-            ("/api/folders", "/api/dashboards", "/api/search")
-        ):
-            needed = f"{request.path.split('/')[2]}:read"
+        needed = _FOR_ADMINS.get(request.path.split("/")[2])
+        if role == "Editor" and request.method != "GET" and needed is not None:
             text = f"You'll need additional permissions to perform this action. Permissions needed: {needed}"
             return _json({"accessErrorId": "ACE0", "message": text, "title": "Access denied"}, 403)
         body = request.get_json(silent=True) or {}

@@ -13,7 +13,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 import stack.cli
-from tests.grafana.grafana_api import EDITOR, PASSWORD, TOKEN, GrafanaApi
+from tests.grafana.grafana_api import EDITOR, PASSWORD, REVOKED, TOKEN, GrafanaApi
 
 INFLUX_TOKEN = "the-token-of-the-reader"
 DATABASE_PASSWORD = "the-password-of-the-reader"
@@ -65,6 +65,7 @@ def run(
         }
         with monkeypatch.context() as patch:
             patch.chdir(folder)
+            patch.setattr("grafana.sync.REMEMBERED", 0.0)
             for name, value in (given | environment).items():
                 patch.setenv(name, value)
             status = stack.cli.main(["grafana", *arguments])
@@ -363,11 +364,19 @@ def test_the_token_may_be_in_a_file(grafana: GrafanaApi, run: Run, tmp_path: Pat
     assert status == 0
 
 
+def test_who_may_not_make_data_sources_is_told_which_role_may(grafana: GrafanaApi, run: Run) -> None:
+    status, said = run("sync", "--yes", GRAFANA_TOKEN=EDITOR, **SOURCES)
+    assert status == 1
+    assert "Permissions needed: datasources:create" in said
+    assert "data sources and the home page Admin" in said
+    assert grafana.sources == {}
+
+
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
         ({"GRAFANA_TOKEN": "glsa_wrong"}, "does not know GRAFANA_TOKEN: make one in Grafana"),
-        ({"GRAFANA_TOKEN": EDITOR, **SOURCES}, "Permissions needed: datasources:read"),
+        ({"GRAFANA_TOKEN": REVOKED}, "does not know GRAFANA_TOKEN: make one in Grafana"),
         ({"GRAFANA_TOKEN": "no token"}, "GRAFANA_TOKEN is empty or no token"),
         ({"GRAFANA_URL": "grafana:3000"}, "GRAFANA_URL is no HTTP URL"),
         ({"GRAFANA_URL": ""}, "GRAFANA_URL is not set"),
