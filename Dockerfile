@@ -11,6 +11,7 @@ COPY scrapewatch scrapewatch
 COPY embedded embedded
 COPY influx influx
 COPY records records
+COPY grafana grafana
 COPY collector collector
 COPY api api
 COPY stack stack

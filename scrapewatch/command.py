@@ -20,7 +20,7 @@ from pathlib import Path
 from scrapewatch import __version__
 from scrapewatch.client import Client, SendError
 
-_ELSEWHERE = "up, collector, demo, keys and the other commands need the servers: run them from a checkout of scrapewatch or its image"
+_ELSEWHERE = "up, collector, grafana, demo, keys and all others need the servers: run them from a checkout of scrapewatch or its image"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +52,9 @@ def client_half(arguments: Sequence[str]) -> int:
     )
     sending.add_argument("--url", default="http://127.0.0.1:8000", help="the collector")
     sending.add_argument("--backfill", action="store_true", help="the events are history, older than 7 days")
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands.choices:
+        print(f"scrapewatch: {_ELSEWHERE}", file=sys.stderr)
+        return 2
     given = parser.parse_args(arguments)
     return send(given.url, sys.stdin.read(), backfill=given.backfill)
 

@@ -165,7 +165,37 @@ class Settings(BaseModel):
     grafana_public_url: str | None = Field(
         None, description="URL of Grafana as browsers reach it, where that is another than GRAFANA_URL."
     )
-    grafana_token: SecretStr | None = Field(None, description="Service account token of Grafana.")
+    grafana_token: SecretStr | None = Field(
+        None,
+        description="Token of a service account of Grafana. The collector pushes what happens now with it (Viewer is enough); "
+        "`scrapewatch grafana sync` makes dashboards (Editor) and data sources (Admin).",
+    )
+    grafana_dashboards: Path | None = Field(
+        None, description="Folder of the dashboards that Grafana gets; none means those of this checkout."
+    )
+    grafana_influx_url: str | None = Field(
+        None, description="URL of InfluxDB as Grafana reaches it; none means INFLUX_URL."
+    )
+    grafana_influx_bucket: str = Field(
+        "fleet",
+        description="The bucket by which Grafana's data source knows its tenant: fleet, or acme.fleet for the tenant acme.",
+    )
+    grafana_influx_token: SecretStr | None = Field(
+        None,
+        description="Token of Grafana's data source: the one that may only read, which `python -m influx bootstrap` writes to "
+        "reader.token.",
+    )
+    grafana_database_host: str | None = Field(
+        None, description="Host and port of PostgreSQL as Grafana reaches it, such as db.example.com:5432."
+    )
+    grafana_database_name: str = Field("scrapewatch", description="Its database of the records.")
+    grafana_database_user: str = Field("grafana", description="Its role that may only read.")
+    grafana_database_password: SecretStr | None = Field(None, description="The password of that role.")
+    grafana_database_sslmode: str = Field(
+        "require",
+        pattern="^(disable|require|verify-ca|verify-full)$",
+        description="Whether Grafana speaks TLS to PostgreSQL: disable only where the network between them is your own.",
+    )
     collector_url: str | None = Field(
         None, description="URL of the collector, where the API runs in a process of its own."
     )

@@ -70,6 +70,13 @@ class _TenantsGroup(_Later):
         return typer.main.get_command(tenants_commands)
 
 
+class _GrafanaGroup(_Later):
+    def _loaded(self) -> Any:
+        from stack.grafana_cli import grafana_commands
+
+        return typer.main.get_command(grafana_commands)
+
+
 commands = typer.Typer(
     name="scrapewatch",
     help="Monitoring for scraping teams.",
@@ -95,6 +102,14 @@ commands.add_typer(
         cls=_TenantsGroup, help="Make and list tenants, who see nothing of each other.", no_args_is_help=True
     ),
     name="tenants",
+)
+commands.add_typer(
+    typer.Typer(
+        cls=_GrafanaGroup,
+        help="Bring dashboards and data sources to a Grafana that runs.",
+        no_args_is_help=True,
+    ),
+    name="grafana",
 )
 
 HostOption = Annotated[str | None, typer.Option("--host", help="Address to bind to.")]

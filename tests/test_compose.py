@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import psycopg
 import pytest
 import yaml
+from check_jsonschema.builtin_schemas import get_builtin_schema
 from typer.testing import CliRunner
 
 from influx.__main__ import ADMIN_TOKEN
@@ -52,6 +54,15 @@ def environment(service: str) -> dict[str, str]:
     """What the service is started with where nothing is set outside."""
     given: dict[str, str] = SERVICES[service].get("environment", {})
     return {name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for name, value in given.items()}
+
+
+def test_the_file_is_what_compose_reads() -> None:
+    schema = get_builtin_schema("vendor.compose-spec")
+    jsonschema.validate(STACK, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(
+            {**STACK, "services": {"api": {"image": "scrapewatch", "port": ["8000:8000"]}}}, schema
+        )
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -134,14 +145,13 @@ def test_every_secret_is_made_and_handed_to_a_service(secrets: Path) -> None:
     assert handed == set(STACK["secrets"])
     for name, secret in STACK["secrets"].items():
         assert secret == {"file": f"./secrets/{name}"}
-        assert (secrets / name).stat().st_size
+        # The one that Grafana makes is there before it, empty.
+        assert bool((secrets / name).stat().st_size) == (name != "grafana_token")
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_reads_only_secrets_that_it_was_handed(service: str) -> None:
     text = yaml.safe_dump(SERVICES[service])
-    if service == "grafana":
-        text += (ROOT / "grafana/provisioning/datasources/scrapewatch.yaml").read_text(encoding="utf-8")
     read = set(re.findall(r"/run/secrets/(\w+)", text))
     if service == "postgres":
         sql = (ROOT / "tools/postgres/roles.sql").read_text(encoding="utf-8")
@@ -153,8 +163,9 @@ def test_no_secret_stands_in_what_is_committed() -> None:
     for service in SERVICES:
         for name, value in environment(service).items():
             if re.search("PASSWORD|TOKEN|SECRET|DATABASE_URL|REDIS_URL", name):
-                assert value.startswith("/run/"), name
-                assert re.search("_(FILE|DIR)$", name)
+                # Its path: by a name of its own, or as Grafana is told to read a file.
+                named = value.startswith("/run/") and re.search("_(FILE|DIR)$", name)
+                assert named or re.fullmatch(r"\$\$__file\{/run/[\w./]+\}", value), name
     assert "/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
@@ -170,7 +181,47 @@ def test_secrets_are_made_once_and_differ(secrets: Path) -> None:
     assert {path.name: path.read_text() for path in secrets.iterdir()} == before
     assert len(set(before.values())) == len(before)
     alone = [text for name, text in before.items() if name.endswith(("_password", "_token"))]
+    alone.remove(before["grafana_token"])
     assert all(re.fullmatch("[0-9a-f]{64}", text) for text in alone)
+
+
+DOCKER = """#!/usr/bin/env bash
+echo "$*" >>"$CALLS"
+[[ "$1 $2" == "compose run" ]] || exit 0
+[[ $(</dev/stdin) == "$(<secrets/grafana_admin_password)" ]] || exit 1
+$RUN
+"""
+"""Stands for docker, which is not to be had here: writes down what it is asked, and answers as ``scrapewatch grafana token`` does."""
+
+
+@pytest.mark.parametrize("says", ["echo glsa_made", "exit 1"])
+def test_the_token_for_live_panels_is_made_before_the_collector_starts_and_once(
+    tmp_path: Path, says: str
+) -> None:
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "stack.sh", tmp_path / "tools")
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(DOCKER.replace("$RUN", says))
+    docker.chmod(0o755)
+    calls, token = tmp_path / "calls", tmp_path / "secrets" / "grafana_token"
+
+    def run() -> list[str]:
+        calls.unlink(missing_ok=True)
+        environment = {"PATH": f"{docker.parent}:{os.defpath}", "CALLS": str(calls)}
+        subprocess.run(["bash", tmp_path / "tools" / "stack.sh"], check=True, env=environment)
+        return [
+            line for line in calls.read_text().splitlines() if line.startswith(("compose up", "compose run"))
+        ]
+
+    grafana, making, everything = run()
+    assert grafana.endswith("--wait grafana")
+    assert making.endswith("api grafana token --user admin")
+    assert everything == "compose up --build --detach --wait"
+    made = says.startswith("echo")
+    assert token.read_text() == ("glsa_made" if made else "")
+    assert stat.S_IMODE(token.stat().st_mode) == 0o444
+    assert len(run()) == (1 if made else 3)
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -281,15 +332,16 @@ def test_grafana_reads_both_stores_and_can_write_neither() -> None:
         "influxdb",
         "Flux",
     )
-    assert series["secureJsonData"]["token"] == "$__file{/run/reader/reader.token}"
-    assert (records["uid"], records["type"], records["user"]) == (
-        "scrapewatch-records",
-        "postgres",
-        "grafana",
-    )
+    given = SERVICES["grafana"]["environment"]
+    assert series["secureJsonData"]["token"] == "${SCRAPEWATCH_GRAFANA_INFLUX_TOKEN}"
+    assert given["SCRAPEWATCH_GRAFANA_INFLUX_TOKEN"] == "$$__file{/run/reader/reader.token}"
+    assert (records["uid"], records["type"]) == ("scrapewatch-records", "postgres")
+    assert records["user"] == "${SCRAPEWATCH_GRAFANA_DATABASE_USER}"
+    assert given["SCRAPEWATCH_GRAFANA_DATABASE_USER"] == "grafana"
     assert not any("influx-tokens" in volume for volume in SERVICES["grafana"]["volumes"])
     provider = yaml.safe_load((ROOT / "grafana/provisioning/dashboards/scrapewatch.yaml").read_text("utf-8"))
-    path = provider["providers"][0]["options"]["path"]
+    assert provider["providers"][0]["options"]["path"] == "${SCRAPEWATCH_GRAFANA_DASHBOARDS}"
+    path = given["SCRAPEWATCH_GRAFANA_DASHBOARDS"]
     assert f"./grafana/dashboards:{path}:ro" in SERVICES["grafana"]["volumes"]
 
 

@@ -27,6 +27,9 @@ keep redis_conf "requirepass $(<secrets/redis_password)
 save \"\"
 appendonly no"
 
+# Grafana makes this one, further down.
+keep grafana_token ""
+
 [[ ${1-} == --secrets-only ]] && exit
 
 stop() { printf '%s\n' "$@" >&2; exit 1; }
@@ -37,6 +40,14 @@ docker compose version >/dev/null 2>&1 || stop "docker has no compose plugin her
 docker info >/dev/null 2>&1 || stop "No docker engine answers: start it (systemctl start docker), or join the group docker," \
     "or run everything in one process without it: make up"
 
+if ! [[ -s secrets/grafana_token ]]; then
+    docker compose up --build --detach --wait grafana
+    if token=$(docker compose run --rm --no-deps -T api grafana token --user admin <secrets/grafana_admin_password); then
+        keep grafana_token "$token"
+    else
+        printf '%s\n' "Grafana made no token: its live panels stay empty until it does (run make stack again); all else works." >&2
+    fi
+fi
 docker compose up --build --detach --wait
 cat <<'END'
 The live page and the API   http://127.0.0.1:8000/

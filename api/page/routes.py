@@ -35,7 +35,15 @@ SWAGGER = MappingProxyType(
         "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
     }
 )
-DASHBOARDS = ("/dashboard", "/dashboard/sessions", "/dashboard/analytics", "/dashboard/insights")
+# The uids are those of grafana/dashboards.
+DASHBOARDS = MappingProxyType(
+    {
+        "/dashboard": "scrapewatch-overview",
+        "/dashboard/sessions": "scrapewatch-sessions",
+        "/dashboard/analytics": "scrapewatch-performance",
+        "/dashboard/insights": "scrapewatch-market",
+    }
+)
 
 
 def build_router(settings: Settings) -> APIRouter:
@@ -47,13 +55,21 @@ def build_router(settings: Settings) -> APIRouter:
     if not settings.dashboard_enabled:
         return router
     _add_files(router, here, FILES)
-
-    async def dashboard() -> Response:
-        return RedirectResponse(settings.grafana_public_url or settings.grafana_url or "/", 307)
-
-    for path in DASHBOARDS:
-        router.add_api_route(path, dashboard, methods=["GET", "HEAD"])
+    for path, uid in DASHBOARDS.items():
+        leads = _dashboard(settings.grafana_public_url or settings.grafana_url, uid)
+        router.add_api_route(path, leads, methods=["GET", "HEAD"])
     return router
+
+
+def _dashboard(grafana: str | None, uid: str):  # type: ignore[no-untyped-def]  # a route's own signature is what FastAPI reads
+    async def lead(request: Request) -> Response:
+        if grafana is None:
+            return RedirectResponse("/", 307)
+        # What was asked for goes along: a range of time (from, to), variables (var-site).
+        asked = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"{grafana.rstrip('/')}/d/{uid}{asked}", 307)
+
+    return lead
 
 
 def _add_files(router: APIRouter, folder: Path, files: Mapping[str, tuple[str, str]]) -> None:

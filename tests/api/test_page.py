@@ -50,18 +50,38 @@ def test_what_did_not_change_is_not_sent_again(client: TestClient) -> None:
     assert again.status_code == 304 and again.content == b""
 
 
-@pytest.mark.parametrize(
-    "path", ["/dashboard", "/dashboard/sessions", "/dashboard/analytics", "/dashboard/insights"]
-)
+DASHBOARDS = {
+    "/dashboard": "scrapewatch-overview",
+    "/dashboard/sessions": "scrapewatch-sessions",
+    "/dashboard/analytics": "scrapewatch-performance",
+    "/dashboard/insights": "scrapewatch-market",
+}
+
+
+@pytest.mark.parametrize("path", DASHBOARDS)
 def test_without_grafana_the_dashboards_lead_to_the_page(make: Callable[..., Stack], path: str) -> None:
     client = TestClient(make().app, base_url=BASE, follow_redirects=False)
     assert client.get(path).headers["location"] == "/"
 
 
-def test_the_dashboards_lead_to_grafana_where_there_is_one(make: Callable[..., Stack]) -> None:
-    stack = make(grafana_url="http://127.0.0.1:3000")
+def test_each_path_leads_to_its_dashboard_where_browsers_reach_grafana(make: Callable[..., Stack]) -> None:
+    stack = make(grafana_url="http://grafana:3000", grafana_public_url="https://example.com/grafana/")
     client = TestClient(stack.app, base_url=BASE, follow_redirects=False)
-    assert client.get("/dashboard").headers["location"] == "http://127.0.0.1:3000"
+    for path, uid in DASHBOARDS.items():
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (
+            307,
+            f"https://example.com/grafana/d/{uid}",
+        )
+
+
+def test_where_no_other_is_named_the_dashboards_are_at_the_url_of_grafana_and_get_what_was_asked_for(
+    make: Callable[..., Stack],
+) -> None:
+    client = TestClient(make(grafana_url="http://127.0.0.1:3000").app, base_url=BASE, follow_redirects=False)
+    answer = client.get("/dashboard/sessions?from=now-7d&var-site=a%26b")
+    there = "http://127.0.0.1:3000/d/scrapewatch-sessions?from=now-7d&var-site=a%26b"
+    assert answer.headers["location"] == there
 
 
 def test_without_the_setting_there_is_no_page(make: Callable[..., Stack]) -> None:

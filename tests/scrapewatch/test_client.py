@@ -200,3 +200,5 @@ def test_the_command_of_the_published_package_says_where_the_servers_are(
     with pytest.raises(SystemExit):
         client_half(["--help"])
     assert "checkout" in capsys.readouterr().out
+    assert client_half(["grafana", "sync"]) == 2
+    assert "run them from a checkout" in capsys.readouterr().err
