@@ -29,7 +29,8 @@ class Parameter:
 class Question:
     """A named query. ``tiers``: where it may read, from the finest. ``key``: the columns that tell its rows apart.
 
-    ``by_window``: a row stands for a window, or else for the whole range.
+    ``by_window``: a row stands for a window, or else for the whole range. ``longest``: how long a range (ns) is answered at once; None:
+    any.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Question:
     key: tuple[str, ...]
     tiers: tuple[Tier, ...]
     by_window: bool = True
+    longest: int | None = None
 
 
 _TIME = Column("time", "time", "ns", "start of the window")
@@ -48,6 +50,8 @@ _COLLECTOR = Column("collector", "string", "", "number of the collector")
 _BY_COLLECTOR = Parameter("collector", "", "only this collector")
 _FLEET = (Tier.FLEET, Tier.FLEET_1M, Tier.FLEET_1H)
 _GAUGES = (Tier.SESSIONS, Tier.FLEET_1M, Tier.FLEET_1H)
+_LONGEST_BY_SESSION = DAY
+"""With a row for each session in each window, months would be hundred thousands of rows, which nobody can look at."""
 
 
 def _n(name: str, description: str, unit: str = "1") -> Column:
@@ -379,6 +383,7 @@ _ALL = (
         ),
         ("time", "session_id"),
         (Tier.SESSIONS,),
+        longest=_LONGEST_BY_SESSION,
     ),
     Question(
         "session_progress",
@@ -393,6 +398,7 @@ _ALL = (
         ),
         ("time", "session_id", "site"),
         (Tier.SESSIONS,),
+        longest=_LONGEST_BY_SESSION,
     ),
     Question(
         "service_uptime",
