@@ -177,8 +177,8 @@ class InfluxStore:
     ) -> Table:
         """The rows of a question, from ``influx/flux/<question>.flux``; see :meth:`scrapewatch.ports.SeriesStore.ask`.
 
-        A result of the file's that is named after a column fills it; any other fills the columns that its ``_field`` names, with or
-        without the ``_max`` that the rollups give to the maxima of gauges.
+        A result of the file's that is named after a column fills it where it has no ``_field``, or by the field ``count``; all else fills
+        the columns that its ``_field`` names, with or without the ``_max`` that the rollups give to the maxima of gauges.
 
         Raises:
             StoreUnavailable: the store does not answer, or not this.
@@ -198,8 +198,8 @@ class InfluxStore:
         rows: dict[tuple[Any, ...], list[Any]] = {}
         for name, header, values in _results(answer):
             key_at = [header.get(column) for column in key_columns]
-            time_at, value_at, field_at = header["_time"], header["_value"], header.get("_field", 0)
-            by_field = name not in readers
+            time_at, value_at, field_at = header["_time"], header["_value"], header.get("_field")
+            counted = name if name in readers else "count"
             for row in values:
                 key = (_ns(row[time_at]), *["" if at is None else row[at] for at in key_at])
                 cells = rows.get(key)
@@ -207,8 +207,10 @@ class InfluxStore:
                     cells = rows[key] = [None] * width
                     for place, part in zip(key_places, key, strict=True):
                         cells[place] = part
-                column = row[field_at] if by_field else name
-                if column not in readers:
+                column = name if field_at is None else row[field_at]
+                if column == "count":
+                    column = counted
+                elif column not in readers:
                     column = column.removesuffix("_max")
                 place = places[column]
                 value = readers[column](row[value_at])

@@ -275,7 +275,8 @@ class RecordQueries:
         query = (
             select(_SESSIONS)
             .where(columns.tenant == clean(tenant), columns.status.in_(OPEN))
-            .order_by(columns.begun_at.desc(), columns.id.desc())
+            # By an expression, or SQLite would go through all sessions in this order: those that go on are few.
+            .order_by(func.coalesce(columns.begun_at, columns.begun_at).desc(), columns.id.desc())
             .limit(limit)
         )
         with reading(self.engine) as db:
