@@ -46,6 +46,13 @@ def test_a_question_is_answered_with_rows_and_units(stack: Stack, client: TestCl
     assert Rows.model_validate(answer).model_dump(by_alias=True) == answer  # as is documented
 
 
+def test_a_day_of_every_session_is_answered_at_once_however_its_windows_lie(client: TestClient) -> None:
+    items = {item["name"]: item["longest_range_seconds"] for item in client.get(PATH).json()["items"]}
+    assert (items["throughput"], items["session_pace"]) == (None, 86_400.0)
+    for every in ("5m", "7m", "1d"):
+        assert client.get(f"{PATH}/session_pace?last=24h&every={every}").status_code == 200
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_question_can_be_asked(client: TestClient, name: str) -> None:
     wanted = {parameter.name: "x" for parameter in QUESTIONS[name].parameters}
@@ -60,6 +67,8 @@ def test_every_question_can_be_asked(client: TestClient, name: str) -> None:
         ("throughput?last=soon", "last"),
         ("session_metrics", "session_id"),
         ("secrets", "question"),
+        ("session_pace?last=3d", "last"),
+        ("session_progress?from=2026-01-01T00:00:00Z&to=2026-01-31T00:00:00Z", "last"),
     ],
 )
 def test_what_cannot_be_answered_is_a_problem_that_says_why(
