@@ -16,7 +16,7 @@ from scrapewatch.measurements import Tier
 from scrapewatch.ports import SeriesStore, Table, TimeRange
 from scrapewatch.problems import InvalidInput
 from scrapewatch.questions import QUESTIONS, tier_for
-from scrapewatch.time import HOUR, MINUTE, now_ns
+from scrapewatch.time import MINUTE, now_ns
 
 
 def ask(
@@ -31,12 +31,11 @@ def ask(
     """The rows of ``question`` from the tier that fits ``time_range``, or from ``tier`` for who knows better, such as for one total.
 
     Raises:
-        InvalidInput: no such question, a required parameter is missing, one is not known, it does not read that tier, or it does not
-            answer so long a range.
+        InvalidInput: no such question, a required parameter is missing, one is not known, or it does not read that tier.
         StoreUnavailable: the store does not answer.
 
     """
-    bound = bind(question, parameters, time_range)
+    bound = bind(question, parameters)
     known = QUESTIONS[question]
     if tier is None:
         tier = tier_for(known, time_range, now_ns())
@@ -45,11 +44,11 @@ def ask(
     return store.ask(question, bound, time_range, tier=tier, tenant=tenant)
 
 
-def bind(question: str, parameters: Mapping[str, str], time_range: TimeRange) -> dict[str, str]:
-    """All parameters of ``question`` over ``time_range``, with defaults for those that ``parameters`` has not.
+def bind(question: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    """All parameters of ``question``, with defaults for those that ``parameters`` has not.
 
     Raises:
-        InvalidInput: no such question, a required parameter is missing, one is not known, or the range is longer than it answers.
+        InvalidInput: no such question, a required parameter is missing, or one is not known.
     """
     known = QUESTIONS.get(question)
     if known is None:
@@ -67,13 +66,6 @@ def bind(question: str, parameters: Mapping[str, str], time_range: TimeRange) ->
             raise InvalidInput(
                 f"{question} has no parameter of that name; it has: {', '.join(bound)}", "parameters"
             )
-    length = time_range.stop - time_range.start
-    # What the range was widened by at both ends is not the caller's doing.
-    if known.longest is not None and length >= known.longest + 2 * time_range.every:
-        raise InvalidInput(
-            f"{question} has rows for every session, and answers {known.longest // HOUR} hours at once: ask for parts of the range",
-            "last",
-        )
     return bound
 
 

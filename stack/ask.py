@@ -85,9 +85,7 @@ def over_http(asking: Asking, url: str, api_key: str | None) -> Answer:
         InvalidInput: it refuses the question.
         StoreUnavailable: it, or its store, does not answer.
     """
-    bind(
-        asking.question, asking.parameters, asking.time_range
-    )  # what is wrong is said best where it is known
+    bind(asking.question, asking.parameters)  # what is wrong is said best where it is known
     headers = {"User-Agent": f"scrapewatch/{__version__}"}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
@@ -121,7 +119,7 @@ def as_flux(asking: Asking) -> str:
     """
     from influx.pasted import flux_of
 
-    bound = bind(asking.question, asking.parameters, asking.time_range)
+    bound = bind(asking.question, asking.parameters)
     tier = tier_for(QUESTIONS[asking.question], asking.time_range, now_ns())
     return flux_of(asking.question, bound, asking.time_range, tier=tier, tenant=DEFAULT_TENANT)
 

@@ -173,7 +173,7 @@ def build_router(services: ApiServices) -> APIRouter:
         last: Annotated[
             str | None,
             Query(
-                description=f"How far back, such as 24h or 7d; {LAST} where no range is named.",
+                description=f"How far back, such as 24h or 7d; {LAST} where no range is named, or as far as the question reaches at once.",
                 json_schema_extra=_LENGTH,
             ),
         ] = None,
@@ -199,10 +199,11 @@ def build_router(services: ApiServices) -> APIRouter:
     ) -> Response:
         """The question's own parameters go into the query of the address, too, such as `?site=indeed`.
 
-        The range is widened to whole windows in UTC. For long ranges a coarser tier answers; what has rows for every session answers a
-        day at once, and refuses more with a 422.
+        The range is widened to whole windows in UTC. For long ranges a coarser tier answers. What has rows for every session answers
+        `longest_range_seconds` at once, and refuses more with a 422.
         """
-        time_range = range_of(last=last, start=start, stop=stop, every=every, now=now_ns())
+        longest = QUESTIONS[question].longest if question in QUESTIONS else None
+        time_range = range_of(last=last, start=start, stop=stop, every=every, longest=longest, now=now_ns())
         parameters = {
             name: value
             for name, value in request.query_params.items()

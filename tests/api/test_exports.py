@@ -200,11 +200,13 @@ def test_every_table_can_be_exported_in_any_format(stack: Stack, client: TestCli
     assert not {"session_metrics", "site_totals"} & TABLES.keys()
 
 
-def test_what_is_answered_for_a_day_at_once_is_exported_for_many(stack: Stack, client: TestClient) -> None:
+def test_what_is_answered_for_an_hour_at_once_is_exported_for_days(stack: Stack, client: TestClient) -> None:
     now = now_ns()
     for days in (0, 2, 4):
         at = now - days * DAY - HOUR
-        stack.store([event("job_scraped", {"site": "indeed", "count": 1 + days}, time=at, session=f"s{days}")])
+        stack.store(
+            [event("job_scraped", {"site": "indeed", "count": 1 + days}, time=at, session=f"s{days}")]
+        )
     found = client.get(f"{PATH}?timeframe=7d&metrics=session_pace").json()["metrics"]["session_pace"]["items"]
     assert [(row["session_id"], row["scraped"]) for row in found] == [("s4", 5), ("s2", 3), ("s0", 1)]
 
