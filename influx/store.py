@@ -473,7 +473,13 @@ def _results(body: bytes) -> Iterator[tuple[str, dict[str, int], Iterator[list[s
         StoreUnavailable: the answer ends in an error. InfluxDB says so in a table, since the status is long sent.
 
     """
-    reader = csv.reader(io.StringIO(body.decode(), newline=""))
+    text = body.decode()
+    # Quotes are rare, and without them lines are parted in half the time.
+    reader: Iterator[list[str]] = (
+        csv.reader(io.StringIO(text, newline=""))
+        if '"' in text
+        else (line.split(",") if line else [] for line in text.split("\r\n"))
+    )
     for head in reader:
         if not head:
             continue

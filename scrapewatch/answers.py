@@ -188,14 +188,17 @@ class Figures(Counts):
 TOTALS: Final = ("site_totals", "error_totals")
 """The questions that say all of the figures of a range."""
 
+COUNTS: Final = ("site_counts",)
+"""What says most of them at half the cost: all but the errors by type, and how response times are spread."""
+
 
 def figures_by_site(
     tables: Mapping[str, Table], start: int | None = None, stop: int | None = None
 ) -> dict[str, Figures]:
     """The figures of each site in the windows that begin from ``start`` to before ``stop`` (ns; None: all of them).
 
-    ``tables`` has the rows by the name of the question: :data:`TOTALS`, or some of ``throughput``, ``success_rate``, ``response_times``,
-    ``page_times`` and ``errors``, by window.
+    ``tables`` has the rows by the name of the question: :data:`TOTALS`, :data:`COUNTS`, or some of ``throughput``, ``success_rate``,
+    ``response_times``, ``page_times`` and ``errors``, by window.
     """
     found: defaultdict[str, Figures] = defaultdict(Figures)
     for question, table in tables.items():
@@ -243,6 +246,12 @@ def _read_errors(figures: Figures, row: Mapping[str, Any]) -> None:
     figures.errors_by_type[row["type"]] += row["count"] or 0
 
 
+def _read_counts(figures: Figures, row: Mapping[str, Any]) -> None:
+    _read_throughput(figures, row)
+    _read_success_rate(figures, row)
+    _read_page_times(figures, row)
+
+
 def _read_totals(figures: Figures, row: Mapping[str, Any]) -> None:
     _read_throughput(figures, row)
     _read_success_rate(figures, row)
@@ -256,6 +265,7 @@ _READERS: Final[Mapping[str, Callable[[Figures, Mapping[str, Any]], None]]] = {
     "page_times": _read_page_times,
     "errors": _read_errors,
     "site_totals": _read_totals,
+    "site_counts": _read_counts,
     "error_totals": _read_errors,
 }
 

@@ -239,6 +239,26 @@ _ALL = (
         by_window=False,
     ),
     Question(
+        "site_counts",
+        "What each site came to in the whole range, as one row: the part of `site_totals` that costs half as much.",
+        (_BY_SITE,),
+        (
+            Column("time", "time", "ns", "start of the range"),
+            _SITE,
+            _n("scraped", "postings found"),
+            _n("saved", "of these, stored"),
+            _n("pages", "pages processed"),
+            _n("ok", "of these, good"),
+            _n("blocked", "of these, block pages"),
+            _n("errors", "errors reported"),
+            _n("duration_count", "pages whose time is known"),
+            _f("duration_sum", "s", "their times, added up"),
+        ),
+        ("time", "site"),
+        _FLEET,
+        by_window=False,
+    ),
+    Question(
         "error_totals",
         "Errors of the whole range by site and type, each as one row.",
         (_BY_SITE,),
@@ -477,7 +497,7 @@ _ALL = (
 QUESTIONS = MappingProxyType({q.name: q for q in _ALL})
 """Every question by name."""
 
-# About 300 windows to a picture: what a panel can show, and few enough rows for any tier.
+# Up to 200 windows to a picture: what can be told apart in it, and few enough rows for series by the dozen.
 _STEPS = (
     5 * SECOND,
     10 * SECOND,
@@ -492,9 +512,9 @@ _STEPS = (
 
 
 def window_for(start: int, stop: int) -> int:
-    """A fitting window (ns) for a picture of the range from ``start`` to ``stop``: about 300 of them at the most."""
+    """A fitting window (ns) for a picture of the range from ``start`` to ``stop``: about 200 of them at the most."""
     for step in _STEPS:
-        if stop - start <= 300 * step:
+        if stop - start <= 200 * step:
             return step
     return _STEPS[-1]
 

@@ -192,7 +192,7 @@ def build_router(services: ApiServices) -> APIRouter:
         every: Annotated[
             str | None,
             Query(
-                description="Length of a window, such as 5m; about 300 windows if not given.",
+                description="Length of a window, such as 5m; up to about 200 windows if not given.",
                 json_schema_extra=_LENGTH,
             ),
         ] = None,
