@@ -83,6 +83,19 @@ _PERFORMANCE = (
     _n("duplicates", "of these, duplicates"),
 )
 
+_SITE_COUNTS = (
+    Column("time", "time", "ns", "start of the range"),
+    _SITE,
+    _n("scraped", "postings found"),
+    _n("saved", "of these, stored"),
+    _n("pages", "pages processed"),
+    _n("ok", "of these, good"),
+    _n("blocked", "of these, block pages"),
+    _n("errors", "errors reported"),
+    _n("duration_count", "pages whose time is known"),
+    _f("duration_sum", "s", "their times, added up"),
+)
+
 _ALL = (
     Question(
         "throughput",
@@ -221,16 +234,7 @@ _ALL = (
         "only say to what the range is widened: a store adds up a month in a fraction of the time that its days would take.",
         (_BY_SITE,),
         (
-            Column("time", "time", "ns", "start of the range"),
-            _SITE,
-            _n("scraped", "postings found"),
-            _n("saved", "of these, stored"),
-            _n("pages", "pages processed"),
-            _n("ok", "of these, good"),
-            _n("blocked", "of these, block pages"),
-            _n("errors", "errors reported"),
-            _n("duration_count", "pages whose time is known"),
-            _f("duration_sum", "s", "their times, added up"),
+            *_SITE_COUNTS,
             _f("duration_max", "s", "the slowest"),
             *(_n(name, f"pages in bucket {k} of the histogram") for k, name in enumerate(histogram.FIELDS)),
         ),
@@ -242,18 +246,7 @@ _ALL = (
         "site_counts",
         "What each site came to in the whole range, as one row: the part of `site_totals` that costs half as much.",
         (_BY_SITE,),
-        (
-            Column("time", "time", "ns", "start of the range"),
-            _SITE,
-            _n("scraped", "postings found"),
-            _n("saved", "of these, stored"),
-            _n("pages", "pages processed"),
-            _n("ok", "of these, good"),
-            _n("blocked", "of these, block pages"),
-            _n("errors", "errors reported"),
-            _n("duration_count", "pages whose time is known"),
-            _f("duration_sum", "s", "their times, added up"),
-        ),
+        _SITE_COUNTS,
         ("time", "site"),
         _FLEET,
         by_window=False,
