@@ -69,7 +69,7 @@ def test_every_question_is_asked_over_all_ranges_with_what_it_requires() -> None
         query("session_id", text),
     )
     found = document("/ask/{question}", *given)
-    questions = [
+    questions: list[dict[str, Any]] = [
         {
             "name": "errors",
             "parameters": [{"name": "site", "required": False}],
