@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from bench._fleet import SEARCHES
+from scrapewatch.time import SECOND, parse_interval
 
 RANGES: Final[Mapping[str, tuple[str, ...]]] = {
     "timeframe": ("1h", "24h", "7d", "30d", "90d"),
@@ -98,12 +99,18 @@ def cases(
             # The document names those of all questions; one takes its own alone.
             foreign = of_any - {parameter["name"] for parameter in question["parameters"]}
             taken = {name: schema for name, schema in asked.items() if name not in foreign | own.keys()}
-            found += _of_route(route, named, question["name"], taken, own)
+            longest = question["longest_range_seconds"]
+            found += _of_route(route, named, question["name"], taken, own, longest)
     return found, unasked
 
 
 def _of_route(
-    route: str, path: str, question: str | None, asked: Mapping[str, Any], own: Mapping[str, str]
+    route: str,
+    path: str,
+    question: str | None,
+    asked: Mapping[str, Any],
+    own: Mapping[str, str],
+    longest_seconds: float | None = None,
 ) -> Iterator[Case]:
     excepted = any(part in route for part in EXCEPTED)
 
@@ -118,6 +125,8 @@ def _of_route(
         name = ranges[0]
         allowed = _choices(asked[name])
         for value in RANGES[name]:
+            if longest_seconds is not None and parse_interval(value) / SECOND > longest_seconds:
+                continue
             if not allowed or value in allowed:
                 longest = {name: value}
                 yield case(longest)

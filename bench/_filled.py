@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from bench._running import Served, ours
 from embedded.layout import identifier, schema_name
 from embedded.store import EmbeddedStore
 from influx.bootstrap import bootstrap
+from influx.buckets import wanted
 from influx.store import InfluxStore
 from records import migrate
 from records.engine import writing
@@ -128,12 +129,14 @@ def _folders(kind: str, size: Size) -> tuple[Path, Path]:
         path.name for path in (Path(migrate.__file__).parent / "migrations" / "versions").glob("*.py")
     )
 
+    buckets = [asdict(bucket) for bucket in wanted(DEFAULT_TENANT)] if kind == "influx" else []
+
     def folder(part: str, *made_of: Any) -> Path:
         digest = hashlib.sha256(json.dumps([VERSION, *made_of]).encode()).hexdigest()[:12]
         return cache / f"bench-api-{kind}-{part}-{digest}"
 
     return (
-        folder("points", size.points, size.sessions, registry),
+        folder("points", size.points, size.sessions, registry, *buckets),
         folder("records", size.sessions, size.postings, revisions),
     )
 

@@ -272,7 +272,7 @@ def main() -> None:
     options.add_argument("--postings", type=int, default=_FULL.postings)
     options.add_argument("--stores", default=",".join(KINDS), help="by commas")
     options.add_argument("--rounds", type=int, default=20, help="how often everything is asked")
-    options.add_argument("--seconds", type=float, default=600.0, help="after so many no further round begins")
+    options.add_argument("--seconds", type=float, default=210.0, help="after so many no further round begins")
     options.add_argument("--only", default="", help="only requests with this in them; writes nothing")
     options.add_argument("--quick", action="store_true", help="a hundredth, 5 rounds; writes nothing")
     given = options.parse_args()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,8 @@ class InfluxStore:
     ) -> Table:
         """The rows of a question, from ``influx/flux/<question>.flux``; see :meth:`scrapewatch.ports.SeriesStore.ask`.
 
-        A result of the file's that is named after a column fills it; any other fills the columns that its ``_field`` names, with or
-        without the ``_max`` that the rollups give to the maxima of gauges.
+        A result of the file's that is named after a column fills it where it has no ``_field``, or by the field ``count``; all else fills
+        the columns that its ``_field`` names, with or without the ``_max`` that the rollups give to the maxima of gauges.
 
         Raises:
             StoreUnavailable: the store does not answer, or not this.
@@ -204,7 +205,6 @@ class InfluxStore:
         """
         known = QUESTIONS[question]
         answer = self._query(question, parameters, time_range, tier=tier, tenant=tenant)
-        key_columns = known.key[1:]
         width = len(known.columns)
         places = {column.name: place for place, column in enumerate(known.columns)}
         readers = {
@@ -213,27 +213,34 @@ class InfluxStore:
             if column.name not in known.key
         }
         key_places = [places[name] for name in known.key]
-        rows: dict[tuple[Any, ...], list[Any]] = {}
+        times = _Times()
+        found: dict[tuple[str, ...], dict[str, list[Any]]] = {}
         for name, header, values in _results(answer):
-            key_at = [header.get(column) for column in key_columns]
-            time_at, value_at, field_at = header["_time"], header["_value"], header.get("_field", 0)
-            by_field = name not in readers
+            time_at, value_at, field_at = header["_time"], header["_value"], header.get("_field")
+            tags_at = [header.get(column) for column in known.key[1:]]
+            series_at = [at for at in (field_at, *tags_at) if at is not None]
+            # The rows of a series come one after the other: what is the same in all is made once.
+            series_of = itemgetter(*series_at) if series_at else lambda _: ()
+            before = None
             for row in values:
-                key = (_ns(row[time_at]), *["" if at is None else row[at] for at in key_at])
-                cells = rows.get(key)
+                series = series_of(row)
+                if series != before:
+                    before = series
+                    tags = tuple("" if at is None else row[at] for at in tags_at)
+                    column = _column(name, None if field_at is None else row[field_at], readers)
+                    place, read = places[column], readers[column]
+                    windows = found.setdefault(tags, {})
+                time, value = row[time_at], read(row[value_at])
+                cells = windows.get(time)
                 if cells is None:
-                    cells = rows[key] = [None] * width
-                    for place, part in zip(key_places, key, strict=True):
-                        cells[place] = part
-                column = row[field_at] if by_field else name
-                if column not in readers:
-                    column = column.removesuffix("_max")
-                place = places[column]
-                value = readers[column](row[value_at])
+                    cells = windows[time] = [None] * width
+                    for key_place, part in zip(key_places, (times[time], *tags), strict=True):
+                        cells[key_place] = part
                 # Only maxima come by series, several to a cell.
                 if cells[place] is None or value > cells[place]:
                     cells[place] = value
-        return Table(known.columns, [tuple(rows[key]) for key in sorted(rows)])
+        rows = [tuple(cells) for windows in found.values() for cells in windows.values()]
+        return Table(known.columns, sorted(rows, key=itemgetter(*key_places)))
 
     def windows(self, measurement: str, time_range: TimeRange, *, tier: Tier, tenant: str) -> list[Point]:
         """The points of ``measurement`` by window and series; see :meth:`scrapewatch.ports.SeriesStore.windows`.
@@ -468,6 +475,23 @@ def _ns(text: str) -> int:
     return _epoch(match[1]) + (int(match[2].ljust(9, "0")) if match[2] else 0)
 
 
+class _Times(dict[str, int]):
+    """Times as InfluxDB writes them → nanoseconds: there are few, and most come many times."""
+
+    def __missing__(self, text: str) -> int:
+        found = self[text] = _ns(text)
+        return found
+
+
+def _column(result: str, field: str | None, columns: Container[str]) -> str:
+    """The one of ``columns`` that a value of ``field`` in ``result`` belongs to."""
+    if field is None:
+        return result
+    if field == "count" and result in columns:
+        return result
+    return field if field in columns else field.removesuffix("_max")
+
+
 def _results(body: bytes) -> Iterator[tuple[str, dict[str, int], Iterator[list[str]]]]:
     """The tables of an answer in CSV: name of the result, column → position, rows.
 
@@ -475,7 +499,13 @@ def _results(body: bytes) -> Iterator[tuple[str, dict[str, int], Iterator[list[s
         StoreUnavailable: the answer ends in an error. InfluxDB says so in a table, since the status is long sent.
 
     """
-    reader = csv.reader(io.StringIO(body.decode(), newline=""))
+    text = body.decode()
+    # Quotes are rare, and without them lines are parted in half the time.
+    reader: Iterator[list[str]] = (
+        csv.reader(io.StringIO(text, newline=""))
+        if '"' in text
+        else (line.split(",") if line else [] for line in text.split("\r\n"))
+    )
     for head in reader:
         if not head:
             continue

@@ -7,8 +7,8 @@ Everything blocks, and is of one tenant only: what is another's does not exist. 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from statistics import median
@@ -16,10 +16,8 @@ from typing import Any, Literal
 
 import orjson
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
-    Subquery,
     and_,
     delete,
     func,
@@ -326,12 +324,10 @@ class AlertRecords:
         ).subquery()
         day = func.date(columns.started_at)
         with reading(self._engine) as db:
-            by_state = db.execute(
-                select(
-                    counted.c.severity, counted.c.status, func.count(), func.sum(counted.c.count)
-                ).group_by(counted.c.severity, counted.c.status)
+            kinds = (counted.c.severity, counted.c.status, counted.c.rule, counted.c.resource)
+            groups = db.execute(
+                select(*kinds, func.count(), func.sum(counted.c.count)).group_by(*kinds)
             ).all()
-            rules, resources = (_top(db, counted, column) for column in (counted.c.rule, counted.c.resource))
             by_day = db.execute(
                 select(day, func.count())
                 .where(of_tenant, columns.started_at >= since)
@@ -345,7 +341,7 @@ class AlertRecords:
                 .limit(MOST_TIMED)
             ).all()
         by_status, by_severity, open_by_severity = Counter[str](), Counter[str](), Counter[str]()
-        for severity, status, alerts, _ in by_state:
+        for severity, status, _, _, alerts, _ in groups:
             by_status[status] += alerts
             by_severity[severity] += alerts
             if status != "resolved":
@@ -354,12 +350,14 @@ class AlertRecords:
         ended = [(over - started).total_seconds() for started, _, over in timed if over is not None]
         return Statistics(
             total=by_status.total(),
-            told=sum(int(found) for *_, found in by_state),
+            told=sum(int(told) for *_, told in groups),
             by_status=_in_order(by_status, STATUSES),
             by_severity=_in_order(by_severity, SEVERITIES),
             open_by_severity=_in_order(open_by_severity, SEVERITIES),
-            rules=rules,
-            resources=resources,
+            rules=_top((rule, status, alerts, told) for _, status, rule, _, alerts, told in groups),
+            resources=_top(
+                (resource, status, alerts, told) for _, status, _, resource, alerts, told in groups
+            ),
             mean_time_to_acknowledge=_mean(seen),
             median_time_to_acknowledge=median(seen) if seen else None,
             mean_time_to_resolve=_mean(ended),
@@ -570,16 +568,14 @@ def _active(db: Connection, tenant: str, now: datetime) -> list[Silence]:
     return [_silence(dict(row)) for row in db.execute(query).mappings()]
 
 
-def _top(db: Connection, counted: Subquery, column: ColumnElement[Any]) -> list[Group]:
-    number = func.count()
-    query = (
-        select(column, number, func.sum(counted.c.count), number.filter(counted.c.status != "resolved"))
-        .where(column.is_not(None))
-        .group_by(column)
-        .order_by(number.desc(), column)
-        .limit(_TOP)
-    )
-    return [Group(name, alerts, int(told), open_) for name, alerts, told, open_ in db.execute(query)]
+def _top(groups: Iterable[tuple[str | None, str, int, int]]) -> list[Group]:
+    """The names with most alerts. A group has a name, the status of its alerts, their number, and how often they were told."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for name, status, alerts, told in groups:
+        if name is not None:
+            found[name].update(alerts=alerts, told=int(told), open=alerts if status != "resolved" else 0)
+    top = sorted(found.items(), key=lambda item: (-item[1]["alerts"], item[0]))[:_TOP]
+    return [Group(name, counts["alerts"], counts["told"], counts["open"]) for name, counts in top]
 
 
 def _check(value: str | None, choices: Sequence[str], field_: str) -> None:

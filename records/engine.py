@@ -97,8 +97,9 @@ def _set_up_postgresql(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.autocommit = True
     # plan_cache_mode: a plan of PostgreSQL's own check of a foreign key, made while the tables were empty, reads all of a table for
     # every row, and is kept until the table is next analysed: an import of 50,000 sessions took more than 10 minutes for it.
+    # max_parallel_workers_per_gather: what is asked for a page is some milliseconds of work, which to part costs as much again.
     connection.execute(
-        f"SET timezone TO 'UTC'; SET statement_timeout TO '{STATEMENT_SECONDS}s';"
+        f"SET timezone TO 'UTC'; SET max_parallel_workers_per_gather TO 0; SET statement_timeout TO '{STATEMENT_SECONDS}s';"
         f"SET lock_timeout TO '{BUSY_SECONDS}s'; SET idle_in_transaction_session_timeout TO '60s';"
         "SET plan_cache_mode TO 'force_custom_plan'"
     )

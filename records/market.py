@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
@@ -276,6 +276,17 @@ class _Wanted:
     search: str | None
     places: list[str] | None
 
+    def between(self, db: Connection, start: datetime, stop: datetime) -> ColumnElement[bool]:
+        """The condition of those that first came from ``start`` to before ``stop``."""
+        columns = _POSTINGS.c
+        return and_(
+            columns.tenant == self.tenant,
+            true() if self.search is None else columns.search_key == self.search,
+            true() if self.places is None else _one_of(db, columns.place, self.places),
+            columns.first_seen >= start,
+            columns.first_seen < stop,
+        )
+
 
 def _counted(db: Connection, tenant: str, days: tuple[int, int], most: int) -> Period:
     period = Period(_days(db, tenant, days))
@@ -359,38 +370,43 @@ def _places(db: Connection, tenant: str, days: tuple[int, int], wanted: str) -> 
 def _read(db: Connection, wanted: _Wanted, days: tuple[int, int]) -> Period:
     columns = _POSTINGS.c
     start, stop = (to_datetime(day * DAY) for day in (days[0], days[1] + 1))
-    inside = and_(
-        columns.tenant == wanted.tenant,
-        true() if wanted.search is None else columns.search_key == wanted.search,
-        true() if wanted.places is None else _one_of(db, columns.place, wanted.places),
-        columns.first_seen >= start,
-        columns.first_seen < stop,
-    )
     if wanted.search is None:
         period = Period(_days_at(db, wanted, days))
     else:
         day = func.date(columns.first_seen)
-        counted = select(day, func.count()).where(inside).group_by(day).order_by(day)
+        counted = select(day, func.count()).where(wanted.between(db, start, stop)).group_by(day).order_by(day)
         period = Period({date.fromisoformat(str(found)): int(n) for found, n in db.execute(counted)})
-    newest: ColumnElement[Any] = columns.first_seen
-    if period.postings < 20 * MOST_READ:
-        # By an expression, or databases would go through all postings in this order, instead of an index of those that are wanted.
-        newest = func.coalesce(newest, newest)
-    ids = select(columns.id).where(inside).order_by(newest.desc()).limit(MOST_READ).scalar_subquery()
-    facts = select(
-        columns.site_name,
-        columns.company,
-        columns.place,
-        columns.skills,
-        columns.is_remote,
-        columns.yearly_min,
-        columns.yearly_max,
-        columns.yearly_currency,
-    ).where(columns.id.in_(ids))
+    # By an expression, or databases would go through all postings in this order, instead of an index of those that are wanted.
+    newest = func.coalesce(columns.first_seen, columns.first_seen).desc()
+    facts = (
+        select(
+            columns.site_name,
+            columns.company,
+            columns.place,
+            columns.skills,
+            columns.is_remote,
+            columns.yearly_min,
+            columns.yearly_max,
+            columns.yearly_currency,
+        )
+        .where(wanted.between(db, _newest_days(period, start), stop))
+        .order_by(newest)
+        .limit(MOST_READ)
+    )
     found = Counter(chain.from_iterable(facts_of(*row) for row in db.execute(facts)))
     for (kind, value), n in sorted(found.items()):
         period.add(kind, value, n)
     return period
+
+
+def _newest_days(period: Period, start: datetime) -> datetime:
+    """The start of the last days that have :data:`MOST_READ` postings, or ``start`` where all have fewer."""
+    reached = 0
+    for day in sorted(period.days, reverse=True):
+        reached += period.days[day]
+        if reached >= MOST_READ:
+            return datetime.combine(day, time(), UTC)
+    return start
 
 
 def _days_at(db: Connection, wanted: _Wanted, days: tuple[int, int]) -> dict[date, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from scrapewatch import histogram
 from scrapewatch.measurements import Tier
@@ -114,37 +114,35 @@ def quantiles(row: Mapping[str, Any], *, timing: str = "duration") -> dict[str, 
 
 
 @dataclass(slots=True)
-class Figures:
-    """What scraping a site, or several, came to in some time: sums of the rows of questions, and what follows from them.
+class Counts:
+    """What was seen of a site, a session, or everything in some time, and what follows from it.
 
-    Rates and shares are 0–1 and None where there is nothing to divide by; times are in seconds.
+    ``duration`` is the time in seconds that the ``timed`` pages took together. Rates and shares are 0–1, and None where there is nothing
+    to divide by.
     """
 
-    scraped: int = 0
-    saved: int = 0
+    jobs: int = 0
     pages: int = 0
     ok: int = 0
     blocked: int = 0
     errors: int = 0
-    errors_by_type: Counter[str] = field(default_factory=Counter)
-    timed: int = 0
     duration: float = 0.0
-    slowest: float | None = None
-    buckets: list[int] = field(default_factory=lambda: [0] * len(histogram.FIELDS))
+    timed: int = 0
 
-    def add(self, other: Figures) -> None:
+    def add(self, other: Self) -> None:
         """Add those of ``other``."""
-        self.scraped += other.scraped
-        self.saved += other.saved
+        self.jobs += other.jobs
         self.pages += other.pages
         self.ok += other.ok
         self.blocked += other.blocked
         self.errors += other.errors
-        self.errors_by_type.update(other.errors_by_type)
-        self.timed += other.timed
         self.duration += other.duration
-        self.slowest = max((s for s in (self.slowest, other.slowest) if s is not None), default=None)
-        self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
+        self.timed += other.timed
+
+    @property
+    def attempts(self) -> int:
+        """Attempts in all; one reported both as a page and as an error is one."""
+        return attempts(self.ok, self.pages, self.errors)
 
     @property
     def success_rate(self) -> float | None:
@@ -159,18 +157,39 @@ class Figures:
     @property
     def response_time(self) -> float | None:
         """Mean time of a page, s."""
-        return self.duration / self.timed if self.timed else None
+        return mean(self.duration, self.timed)
+
+
+@dataclass(slots=True)
+class Figures(Counts):
+    """What scraping a site, or several, came to in some time: sums of the rows of questions, and what follows from them."""
+
+    saved: int = 0
+    errors_by_type: Counter[str] = field(default_factory=Counter)
+    slowest: float | None = None
+    buckets: list[int] = field(default_factory=lambda: [0] * len(histogram.FIELDS))
+
+    def add(self, other: Self) -> None:
+        """Add those of ``other``."""
+        Counts.add(self, other)
+        self.saved += other.saved
+        self.errors_by_type.update(other.errors_by_type)
+        self.slowest = max((s for s in (self.slowest, other.slowest) if s is not None), default=None)
+        self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
 
     def response_time_at(self, q: float) -> float | None:
         """The time that the share ``q`` of pages did not exceed, s, off by at most the width of a bucket of the histogram."""
         return histogram.quantile(self.buckets, q, maximum=self.slowest)
 
     def __bool__(self) -> bool:
-        return bool(self.scraped or self.pages or self.errors)
+        return bool(self.jobs or self.pages or self.errors)
 
 
 TOTALS: Final = ("site_totals", "error_totals")
 """The questions that say all of the figures of a range."""
+
+COUNTS: Final = ("site_counts",)
+"""What says most of them at half the cost: all but the errors by type, and how response times are spread."""
 
 
 def figures_by_site(
@@ -178,8 +197,8 @@ def figures_by_site(
 ) -> dict[str, Figures]:
     """The figures of each site in the windows that begin from ``start`` to before ``stop`` (ns; None: all of them).
 
-    ``tables`` has the rows by the name of the question: :data:`TOTALS`, or some of ``throughput``, ``success_rate``, ``response_times``,
-    ``page_times`` and ``errors``, by window.
+    ``tables`` has the rows by the name of the question: :data:`TOTALS`, :data:`COUNTS`, or some of ``throughput``, ``success_rate``,
+    ``response_times``, ``page_times`` and ``errors``, by window.
     """
     found: defaultdict[str, Figures] = defaultdict(Figures)
     for question, table in tables.items():
@@ -198,7 +217,7 @@ def figures_of_all(by_site: Iterable[Figures]) -> Figures:
 
 
 def _read_throughput(figures: Figures, row: Mapping[str, Any]) -> None:
-    figures.scraped += row["scraped"] or 0
+    figures.jobs += row["scraped"] or 0
     figures.saved += row["saved"] or 0
 
 
@@ -227,6 +246,12 @@ def _read_errors(figures: Figures, row: Mapping[str, Any]) -> None:
     figures.errors_by_type[row["type"]] += row["count"] or 0
 
 
+def _read_counts(figures: Figures, row: Mapping[str, Any]) -> None:
+    _read_throughput(figures, row)
+    _read_success_rate(figures, row)
+    _read_page_times(figures, row)
+
+
 def _read_totals(figures: Figures, row: Mapping[str, Any]) -> None:
     _read_throughput(figures, row)
     _read_success_rate(figures, row)
@@ -240,6 +265,7 @@ _READERS: Final[Mapping[str, Callable[[Figures, Mapping[str, Any]], None]]] = {
     "page_times": _read_page_times,
     "errors": _read_errors,
     "site_totals": _read_totals,
+    "site_counts": _read_counts,
     "error_totals": _read_errors,
 }
 

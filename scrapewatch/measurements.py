@@ -34,13 +34,14 @@ class TierKeeping:
 
 
 # The fleet tier keeps two days more than the oldest live event accepted (7 days), since a queued event must not expire.
-# Few large shard groups: with a day each, 10 tenants took 16,000 open files.
+# Few large shard groups: with a day each, 10 tenants took 16,000 open files. But the sessions are read by hours, and whoever reads
+# a shard goes through the series of all the sessions in it.
 KEEPING = MappingProxyType(
     {
         Tier.FLEET: TierKeeping(9 * DAY, 0, DAY),
         Tier.FLEET_1M: TierKeeping(90 * DAY, MINUTE, 30 * DAY),
         Tier.FLEET_1H: TierKeeping(5 * 365 * DAY, HOUR, 90 * DAY),
-        Tier.SESSIONS: TierKeeping(90 * DAY, 0, 30 * DAY),
+        Tier.SESSIONS: TierKeeping(90 * DAY, 0, 7 * DAY),
         # What others write as line protocol: nothing of the registry is in it, and nothing in it can be taken for the registry's.
         Tier.EXTERNAL: TierKeeping(90 * DAY, 0, 30 * DAY),
     }

@@ -29,7 +29,8 @@ class Parameter:
 class Question:
     """A named query. ``tiers``: where it may read, from the finest. ``key``: the columns that tell its rows apart.
 
-    ``by_window``: a row stands for a window, or else for the whole range.
+    ``by_window``: a row stands for a window, or else for the whole range. ``longest``: how long a range (ns) people get at once, None for
+    any; it is also what they get who name none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Question:
     key: tuple[str, ...]
     tiers: tuple[Tier, ...]
     by_window: bool = True
+    longest: int | None = None
 
 
 _TIME = Column("time", "time", "ns", "start of the window")
@@ -48,6 +50,8 @@ _COLLECTOR = Column("collector", "string", "", "number of the collector")
 _BY_COLLECTOR = Parameter("collector", "", "only this collector")
 _FLEET = (Tier.FLEET, Tier.FLEET_1M, Tier.FLEET_1H)
 _GAUGES = (Tier.SESSIONS, Tier.FLEET_1M, Tier.FLEET_1H)
+_LONGEST_BY_SESSION = HOUR
+"""What tells of every session goes through thousands of series: those of a day take InfluxDB a second."""
 
 
 def _n(name: str, description: str, unit: str = "1") -> Column:
@@ -77,6 +81,19 @@ _PERFORMANCE = (
     _n("items", "items whose quality was looked at"),
     _n("valid", "of these, valid"),
     _n("duplicates", "of these, duplicates"),
+)
+
+_SITE_COUNTS = (
+    Column("time", "time", "ns", "start of the range"),
+    _SITE,
+    _n("scraped", "postings found"),
+    _n("saved", "of these, stored"),
+    _n("pages", "pages processed"),
+    _n("ok", "of these, good"),
+    _n("blocked", "of these, block pages"),
+    _n("errors", "errors reported"),
+    _n("duration_count", "pages whose time is known"),
+    _f("duration_sum", "s", "their times, added up"),
 )
 
 _ALL = (
@@ -217,19 +234,19 @@ _ALL = (
         "only say to what the range is widened: a store adds up a month in a fraction of the time that its days would take.",
         (_BY_SITE,),
         (
-            Column("time", "time", "ns", "start of the range"),
-            _SITE,
-            _n("scraped", "postings found"),
-            _n("saved", "of these, stored"),
-            _n("pages", "pages processed"),
-            _n("ok", "of these, good"),
-            _n("blocked", "of these, block pages"),
-            _n("errors", "errors reported"),
-            _n("duration_count", "pages whose time is known"),
-            _f("duration_sum", "s", "their times, added up"),
+            *_SITE_COUNTS,
             _f("duration_max", "s", "the slowest"),
             *(_n(name, f"pages in bucket {k} of the histogram") for k, name in enumerate(histogram.FIELDS)),
         ),
+        ("time", "site"),
+        _FLEET,
+        by_window=False,
+    ),
+    Question(
+        "site_counts",
+        "What each site came to in the whole range, as one row: the part of `site_totals` that costs half as much.",
+        (_BY_SITE,),
+        _SITE_COUNTS,
         ("time", "site"),
         _FLEET,
         by_window=False,
@@ -379,6 +396,7 @@ _ALL = (
         ),
         ("time", "session_id"),
         (Tier.SESSIONS,),
+        longest=_LONGEST_BY_SESSION,
     ),
     Question(
         "session_progress",
@@ -393,6 +411,7 @@ _ALL = (
         ),
         ("time", "session_id", "site"),
         (Tier.SESSIONS,),
+        longest=_LONGEST_BY_SESSION,
     ),
     Question(
         "service_uptime",
@@ -471,7 +490,7 @@ _ALL = (
 QUESTIONS = MappingProxyType({q.name: q for q in _ALL})
 """Every question by name."""
 
-# About 300 windows to a picture: what a panel can show, and few enough rows for any tier.
+# Up to 200 windows to a picture: what can be told apart in it, and few enough rows for series by the dozen.
 _STEPS = (
     5 * SECOND,
     10 * SECOND,
@@ -486,9 +505,9 @@ _STEPS = (
 
 
 def window_for(start: int, stop: int) -> int:
-    """A fitting window (ns) for a picture of the range from ``start`` to ``stop``: about 300 of them at the most."""
+    """A fitting window (ns) for a picture of the range from ``start`` to ``stop``: about 200 of them at the most."""
     for step in _STEPS:
-        if stop - start <= 300 * step:
+        if stop - start <= 200 * step:
             return step
     return _STEPS[-1]
 

@@ -255,7 +255,10 @@ def ask_question(
         list[str] | None, typer.Argument(help="NAME=VALUE each, such as site=indeed.", show_default=False)
     ] = None,
     last: Annotated[
-        str | None, typer.Option(help="How far back: 24h (if nothing is said), 30m, 7d …")
+        str | None,
+        typer.Option(
+            help="How far back: 24h (if nothing is said, or as far as is answered at once), 30m, 7d …"
+        ),
     ] = None,
     begin: Annotated[str | None, typer.Option("--from", help="Where the range begins, RFC 3339.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Where it ends; now if not given.")] = None,
@@ -272,13 +275,12 @@ def ask_question(
     data_dir: DataOption = None,
 ) -> None:
     """Ask a question of docs/questions.md: of a running stack, or of the InfluxDB that the settings name."""
+    from scrapewatch.questions import QUESTIONS
     from scrapewatch.ranges import range_of
     from scrapewatch.time import now_ns
     from stack import ask
 
     if question is None:
-        from scrapewatch.questions import QUESTIONS
-
         for name, known in sorted(QUESTIONS.items()):
             wants = " ".join(
                 f"{each.name}=…" if each.default is None else f"[{each.name}=…]" for each in known.parameters
@@ -287,7 +289,8 @@ def ask_question(
         return
     if format_ not in ask.FORMATS:
         raise InvalidInput(f"a format is one of {', '.join(ask.FORMATS)}")
-    time_range = range_of(last=last, start=begin, stop=end, every=every, now=now_ns())
+    longest = QUESTIONS[question].longest if question in QUESTIONS else None
+    time_range = range_of(last=last, start=begin, stop=end, every=every, longest=longest, now=now_ns())
     asking = ask.Asking(question, ask.parameters_of(parameters or ()), time_range)
     if flux:
         typer.echo(ask.as_flux(asking))

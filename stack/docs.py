@@ -235,7 +235,8 @@ def _question(question: Question) -> list[str]:
     page = [
         f"## {question.name}",
         "",
-        f"{question.description} Reads: {', '.join(f'`{tier}`' for tier in question.tiers)}.",
+        f"{question.description} Reads: {', '.join(f'`{tier}`' for tier in question.tiers)}."
+        + (f" Answers {_length(question.longest)} at once." if question.longest is not None else ""),
         "",
     ]
     page += _table(

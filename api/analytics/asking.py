@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from api.services import ApiServices
-from scrapewatch.answers import TOTALS, ask
+from scrapewatch.answers import COUNTS, TOTALS, ask
 from scrapewatch.ports import Table, TimeRange
 from scrapewatch.time import DAY, HOUR
 
@@ -80,7 +80,10 @@ async def ask_all(
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The rows of :data:`~scrapewatch.answers.TOTALS` of a span, and of the one before without its errors by type."""
+    """The rows of :data:`~scrapewatch.answers.TOTALS` of a span, and of :data:`~scrapewatch.answers.COUNTS` of the one before.
+
+    No more than those is compared.
+    """
 
     now: dict[str, Table]
     before: dict[str, Table]
@@ -95,7 +98,6 @@ async def ask_totals(services: ApiServices, tenant: str, span: Span) -> Totals:
     return Totals(
         *await asyncio.gather(
             ask_all(services, tenant, TOTALS, span.this),
-            # Errors by type are not compared.
-            ask_all(services, tenant, TOTALS[:1], span.before),
+            ask_all(services, tenant, COUNTS, span.before),
         )
     )

@@ -75,9 +75,9 @@ class PerformanceFigures(BaseModel):
 
 def _values(figures: Figures, hours: float) -> dict[str, object]:
     return {
-        "jobs": figures.scraped,
+        "jobs": figures.jobs,
         "jobs_saved": figures.saved,
-        "jobs_per_hour": figures.scraped / hours,
+        "jobs_per_hour": figures.jobs / hours,
         "pages": figures.pages,
         "success_rate": figures.success_rate,
         "block_rate": figures.block_rate,
@@ -325,7 +325,7 @@ class PerformanceTrend(BaseModel):
 def _of(metric: Metric, figures: Figures, length: int) -> float | None:
     """``metric`` of what came in ``length`` ns."""
     if metric == "jobs_per_hour":
-        return figures.scraped * HOUR / max(length, 1)
+        return figures.jobs * HOUR / max(length, 1)
     return figures.success_rate if metric == "success_rate" else figures.response_time
 
 
@@ -397,7 +397,7 @@ class SitesComparison(BaseModel):
         """The comparison of the sites in ``totals``."""
         now = figures_by_site(totals.now)
         before = figures_by_site(totals.before)
-        jobs = sum(figures.scraped for figures in now.values())
+        jobs = sum(figures.jobs for figures in now.values())
         items = [
             ComparedSite(
                 **site.model_dump(),

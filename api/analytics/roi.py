@@ -175,7 +175,7 @@ class Roi(BaseModel):
         prices: Mapping[str, float],
         own_figures: OwnFigures | None,
     ) -> Roi:
-        """The answer by the rows of ``site_totals`` and ``costs``; None where they cannot be had."""
+        """The answer by the rows of :data:`~scrapewatch.answers.COUNTS` and ``costs``; None where they cannot be had."""
         shown = {
             "days": days,
             "start": to_datetime(span.start),

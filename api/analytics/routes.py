@@ -21,6 +21,7 @@ from api.analytics.performance import (
 from api.analytics.roi import PRICE_PATTERN, OwnFigures, Roi, read_price
 from api.services import ApiServices
 from records.queries import SessionNumbers
+from scrapewatch.answers import COUNTS
 from scrapewatch.http import problem_responses
 from scrapewatch.ports import Table
 from scrapewatch.problems import InvalidInput, StoreUnavailable
@@ -219,7 +220,7 @@ def build_router(services: ApiServices) -> APIRouter:
             own = OwnFigures.of(investment, monthly_return)
         tables: dict[str, Table] | None = None
         try:
-            tables = await ask_all(services, tenant_of(request), ("site_totals", "costs"), span.this)
+            tables = await ask_all(services, tenant_of(request), (*COUNTS, "costs"), span.this)
         except StoreUnavailable:
             if own is None:
                 raise

@@ -189,12 +189,12 @@ def real_time_stats(activity: Activity, now: int) -> RealTimeStats:
     stop = now - now % STEP
     counts = activity.total(stop - RATE, stop)
     since = now - 5 * MINUTE
-    success = counts.success
+    success = counts.success_rate
     return RealTimeStats(
         active_crawlers=activity.active_scrapers(since),
         requests_per_minute=per_minute(counts.attempts, RATE),
         success_rate=success,
-        average_response_time=_ms(counts.mean_duration),
+        average_response_time=_ms(counts.response_time),
         queue_size=activity.queued(since),
         error_rate=None if success is None else 1.0 - success,
     )
@@ -210,8 +210,8 @@ def performance_metrics(activity: Activity, now: int) -> PerformanceMetrics:
         window_seconds=length / SECOND,
         jobs_per_minute=per_minute(counts.jobs, length),
         pages_per_minute=per_minute(counts.pages, length),
-        success_rate=counts.success,
-        average_response_time=_ms(counts.mean_duration),
+        success_rate=counts.success_rate,
+        average_response_time=_ms(counts.response_time),
         blocked_pages=counts.blocked,
         errors=activity.errors(start, stop),
         sites=[
@@ -219,8 +219,8 @@ def performance_metrics(activity: Activity, now: int) -> PerformanceMetrics:
                 site=site,
                 jobs_per_minute=per_minute(found.jobs, length),
                 requests_per_minute=per_minute(found.attempts, length),
-                success_rate=found.success,
-                average_response_time=_ms(found.mean_duration),
+                success_rate=found.success_rate,
+                average_response_time=_ms(found.response_time),
                 breaker=activity.breakers[site].state if site in activity.breakers else None,
             )
             for site, found in activity.sites(start, stop).items()

@@ -19,7 +19,8 @@ from scrapewatch.questions import QUESTIONS
 from scrapewatch.time import DAY, HOUR, MINUTE, to_datetime
 
 WINDOWS_AT_ONCE = 360
-"""Windows that a question is asked for at once: more than 60, so that the tier that fits them is read (see ``tier_for``)."""
+"""Windows that a question is asked for at once, or fewer where it answers no such range: more than 60, so that the tier that fits them is
+read (see ``tier_for``)."""
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -115,7 +116,9 @@ class ExportReader:
 
     def _points(self, table: ExportTable, selection: Selection) -> Iterator[Rows]:
         whole = selection.range
-        step = WINDOWS_AT_ONCE * whole.every
+        longest = QUESTIONS[table.name].longest
+        windows = WINDOWS_AT_ONCE if longest is None else min(WINDOWS_AT_ONCE, max(longest // whole.every, 1))
+        step = windows * whole.every
         for start in range(whole.start, whole.stop, step):
             part = TimeRange(start, min(start + step, whole.stop), whole.every)
             yield ask(self._series, table.name, {}, part, tenant=selection.tenant).rows

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from api.health.findings import Finding, Status
-from api.live.activity import STEP, Activity, Breaker, Counts, ProxyCounts
+from api.live.activity import STEP, Activity, Breaker, ProxyCounts
+from scrapewatch.answers import Counts
 from scrapewatch.time import HOUR, MINUTE, SECOND
 
 TRAFFIC = 5 * MINUTE
@@ -39,7 +40,7 @@ def judge_sites(activity: Activity, now: int) -> dict[str, Finding]:
 
 def _judge_site(counts: Counts, breaker: Breaker | None, now: int) -> Finding:
     minutes = TRAFFIC // MINUTE
-    share, attempts, mean = counts.success, counts.attempts, counts.mean_duration
+    share, attempts, mean = counts.success_rate, counts.attempts, counts.response_time
     judged = share is not None and attempts >= ENOUGH
     # A breaker is one session's, which may be gone: later traffic knows better.
     told = breaker is not None and now - breaker.time <= (TRAFFIC if judged else BREAKER_TOLD)

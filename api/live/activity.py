@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scrapewatch.answers import attempts, mean, share, success_rate
+from scrapewatch.answers import Counts, mean, share
 from scrapewatch.events import OWN
 from scrapewatch.live import Message
 from scrapewatch.time import MINUTE, SECOND
@@ -37,44 +37,6 @@ _STATUS = {
     "session_finished": None,
 }
 """What an event makes of a session's status; None: what it says."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What was seen of a site, a session or everything in one window."""
-
-    jobs: int = 0
-    pages: int = 0
-    ok: int = 0
-    blocked: int = 0
-    errors: int = 0
-    duration: float = 0.0
-    timed: int = 0
-
-    def add(self, other: Counts) -> None:
-        """Add ``other`` to this."""
-        self.jobs += other.jobs
-        self.pages += other.pages
-        self.ok += other.ok
-        self.blocked += other.blocked
-        self.errors += other.errors
-        self.duration += other.duration
-        self.timed += other.timed
-
-    @property
-    def attempts(self) -> int:
-        """Attempts in all; one reported both as a page and as an error is one."""
-        return attempts(self.ok, self.pages, self.errors)
-
-    @property
-    def success(self) -> float | None:
-        """Share of good attempts; None without any."""
-        return success_rate(self.ok, self.pages, self.errors)
-
-    @property
-    def mean_duration(self) -> float | None:
-        """Mean seconds of a page; None where no page's time is known."""
-        return mean(self.duration, self.timed)
 
 
 @dataclass(slots=True)

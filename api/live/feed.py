@@ -17,13 +17,13 @@ from api.health.checks import HealthChecker
 from api.health.host import HostReader
 from api.health.visible import visible_to
 from api.live import summary
-from api.live.activity import MOST_SESSIONS, SPAN, STEP, Activity, Counts, ProxyCounts
+from api.live.activity import MOST_SESSIONS, SPAN, STEP, Activity, ProxyCounts
 from api.live.interval import Interval
 from api.live.stream import Streams, channel_of
 from api.patience import Patience
 from api.sessions.models import Session
 from records.queries import RecordQueries
-from scrapewatch.answers import ask
+from scrapewatch.answers import Counts, ask
 from scrapewatch.events import OWN
 from scrapewatch.live import Hub, Message, Subscription
 from scrapewatch.ports import DEFAULT_TENANT, SeriesStore, TimeRange

@@ -28,8 +28,8 @@ def throughput(activity: Activity, now: int) -> dict[str, Any]:
         "jobs_per_minute": per_minute(total.jobs, RATE),
         "pages_per_minute": per_minute(total.pages, RATE),
         "errors_per_minute": per_minute(total.errors, RATE),
-        "success_rate": total.success,
-        "response_time": total.mean_duration,
+        "success_rate": total.success_rate,
+        "response_time": total.response_time,
     }
 
 
@@ -44,8 +44,8 @@ def sites(activity: Activity, now: int) -> list[dict[str, Any]]:
                 "site": site,
                 "jobs_per_minute": per_minute(counts.jobs, RATE),
                 "pages_per_minute": per_minute(counts.pages, RATE),
-                "success_rate": counts.success,
-                "response_time": counts.mean_duration,
+                "success_rate": counts.success_rate,
+                "response_time": counts.response_time,
                 "breaker": breaker.state if breaker else None,
             }
         )
@@ -85,7 +85,7 @@ def session_now(session: SessionActivity | None, now: int) -> dict[str, Any]:
     return {
         "jobs_per_minute": per_minute(counts.jobs, RATE),
         "pages_per_minute": per_minute(counts.pages, RATE),
-        "success_rate": counts.success,
+        "success_rate": counts.success_rate,
         "active_scrapers": sum(session.active_scrapers.values()) if session.active_scrapers else None,
         "queue_depth": sum(session.depth.values()) if session.depth else None,
         "memory_mb": session.memory_mb,

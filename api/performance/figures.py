@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
-from scrapewatch.answers import attempts, change_percent, mean, share, success_rate
+from scrapewatch.answers import Counts, change_percent, share
 from scrapewatch.ports import Table, TimeRange
 from scrapewatch.time import HOUR
 
@@ -27,39 +27,19 @@ COLUMNS: Mapping[str, str] = {
 
 
 @dataclass(slots=True)
-class Sums:
-    """What was seen of a site, or of all, in a window or more. ``duration`` in seconds."""
+class Sums(Counts):
+    """What was seen of a site, or of all, in a window or more, with the quality of its items."""
 
-    jobs: int = 0
-    pages: int = 0
-    ok: int = 0
-    blocked: int = 0
-    errors: int = 0
-    duration: float = 0.0
-    timed: int = 0
     items: int = 0
     valid: int = 0
     duplicates: int = 0
 
-    def add(self, other: Sums) -> None:
+    def add(self, other: Self) -> None:
         """Add ``other`` to this."""
-        for name in _NAMES:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    @property
-    def success_rate(self) -> float | None:
-        """Share of attempts that brought a good page."""
-        return success_rate(self.ok, self.pages, self.errors)
-
-    @property
-    def attempts(self) -> int:
-        """Attempts in all; one reported both as a page and as an error is one."""
-        return attempts(self.ok, self.pages, self.errors)
-
-    @property
-    def response_time(self) -> float | None:
-        """Mean time of a page in seconds."""
-        return mean(self.duration, self.timed)
+        Counts.add(self, other)
+        self.items += other.items
+        self.valid += other.valid
+        self.duplicates += other.duplicates
 
     @property
     def valid_share(self) -> float | None:
@@ -70,9 +50,6 @@ class Sums:
     def duplicate_share(self) -> float | None:
         """Share of items that are duplicates."""
         return share(self.duplicates, self.items)
-
-
-_NAMES = tuple(field.name for field in fields(Sums))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from scrapewatch.http import problem_responses
 from scrapewatch.ports import SeriesStore, Table, TimeRange
 from scrapewatch.questions import QUESTIONS, Question
 from scrapewatch.ranges import LAST, range_of
-from scrapewatch.time import LENGTH_PATTERN, now_ns, to_rfc3339
+from scrapewatch.time import LENGTH_PATTERN, SECOND, now_ns, to_rfc3339
 
 _TIME: dict[str, Any] = {"name": "time", "type": "time", "unit": "", "description": "start of the window"}
 _SCRAPED: dict[str, Any] = {"name": "scraped", "type": "int", "unit": "1", "description": "postings found"}
@@ -69,6 +69,10 @@ class Asked(BaseModel):
     description: str = Field(description="What it answers.")
     parameters: list[Parameter] = Field(description="What can be given with it.")
     columns: list[Column] = Field(description="The columns of its rows.")
+    longest_range_seconds: float | None = Field(
+        description="Length of the longest range that is answered at once, s; null where any is.",
+        json_schema_extra={"unit": "s"},
+    )
 
     @classmethod
     def of(cls, question: Question) -> Asked:
@@ -81,6 +85,7 @@ class Asked(BaseModel):
                 for each in question.parameters
             ],
             columns=_columns(question),
+            longest_range_seconds=None if question.longest is None else question.longest / SECOND,
         )
 
 
@@ -96,6 +101,7 @@ class QuestionList(BaseModel):
                         "description": "Job postings by site.",
                         "parameters": [{"name": "site", "required": False, "description": "only this site"}],
                         "columns": [_TIME, _SCRAPED],
+                        "longest_range_seconds": None,
                     }
                 ],
                 "next_cursor": None,
@@ -167,7 +173,7 @@ def build_router(services: ApiServices) -> APIRouter:
         last: Annotated[
             str | None,
             Query(
-                description=f"How far back, such as 24h or 7d; {LAST} where no range is named.",
+                description=f"How far back, such as 24h or 7d; {LAST} where no range is named, or as far as the question reaches at once.",
                 json_schema_extra=_LENGTH,
             ),
         ] = None,
@@ -186,16 +192,18 @@ def build_router(services: ApiServices) -> APIRouter:
         every: Annotated[
             str | None,
             Query(
-                description="Length of a window, such as 5m; about 300 windows if not given.",
+                description="Length of a window, such as 5m; up to about 200 windows if not given.",
                 json_schema_extra=_LENGTH,
             ),
         ] = None,
     ) -> Response:
         """The question's own parameters go into the query of the address, too, such as `?site=indeed`.
 
-        The range is widened to whole windows in UTC. For long ranges a coarser tier answers.
+        The range is widened to whole windows in UTC. For long ranges a coarser tier answers. What has rows for every session answers
+        `longest_range_seconds` at once, and refuses more with a 422.
         """
-        time_range = range_of(last=last, start=start, stop=stop, every=every, now=now_ns())
+        longest = QUESTIONS[question].longest if question in QUESTIONS else None
+        time_range = range_of(last=last, start=start, stop=stop, every=every, longest=longest, now=now_ns())
         parameters = {
             name: value
             for name, value in request.query_params.items()

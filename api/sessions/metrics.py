@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from scrapewatch.answers import per_minute, success_rate
+from scrapewatch.answers import Counts, per_minute
 from scrapewatch.ports import Table, TimeRange
 from scrapewatch.problems import InvalidInput
 from scrapewatch.time import DAY, HOUR, MINUTE, to_rfc3339
@@ -68,18 +67,9 @@ def range_of(start: int, stop: int, interval: str) -> TimeRange:
 
 
 @dataclass(slots=True)
-class _Site:
-    pages: int = 0
-    ok: int = 0
-    errors: int = 0
-    timed: int = 0
-    duration: float = 0.0
-
-
-@dataclass(slots=True)
 class _Window:
     scraped: int = 0
-    sites: defaultdict[str, _Site] = field(default_factory=lambda: defaultdict(_Site))
+    sites: defaultdict[str, Counts] = field(default_factory=lambda: defaultdict(Counts))
     errors: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     depth: dict[str, float] = field(default_factory=dict)
     active: dict[str, float] = field(default_factory=dict)
@@ -95,12 +85,12 @@ def windows_of(table: Table, every: int) -> list[SessionWindow]:
         site = row["site"]
         window.scraped += row["scraped"] or 0
         if row["pages"] or row["errors"]:
-            figures = window.sites[site]
-            figures.pages += row["pages"] or 0
-            figures.ok += row["ok"] or 0
-            figures.errors += row["errors"] or 0
-            figures.timed += row["duration_count"] or 0
-            figures.duration += row["duration_sum"] or 0.0
+            counts = window.sites[site]
+            counts.pages += row["pages"] or 0
+            counts.ok += row["ok"] or 0
+            counts.errors += row["errors"] or 0
+            counts.timed += row["duration_count"] or 0
+            counts.duration += row["duration_sum"] or 0.0
         if row["errors"]:
             window.errors[row["type"]] += row["errors"]
         if row["depth"] is not None:
@@ -128,9 +118,11 @@ def _item(start: int, window: _Window, every: int) -> SessionWindow:
         memory_usage_mb=window.memory,
         cpu_usage_percent=window.cpu,
         site_response_times={
-            site: figures.duration / figures.timed for site, figures in window.sites.items() if figures.timed
+            site: mean for site, counts in window.sites.items() if (mean := counts.response_time) is not None
         },
-        site_success_rates=dict(_success(window.sites.items())),
+        site_success_rates={
+            site: share for site, counts in window.sites.items() if (share := counts.success_rate) is not None
+        },
         error_counts=dict(window.errors),
     )
 
@@ -140,10 +132,3 @@ def _whole(by_site: dict[str, float]) -> float | None:
     if not by_site:
         return None
     return by_site[""] if "" in by_site else sum(by_site.values())
-
-
-def _success(sites: Iterable[tuple[str, _Site]]) -> Iterable[tuple[str, float]]:
-    for site, figures in sites:
-        share = success_rate(figures.ok, figures.pages, figures.errors)
-        if share is not None:
-            yield site, share

@@ -10,7 +10,6 @@ sums = (measurement, fields) => from(bucket: params.tier)
     |> keep(columns: ["_time", "_field", "_value"])
 
 sums(measurement: "jobs", fields: /^scraped$/) |> yield(name: "scraped")
-sums(measurement: "pages", fields: /^count$/) |> yield(name: "pages")
-sums(measurement: "pages", fields: /^(ok|blocked|duration_count|duration_sum)$/) |> yield(name: "fields")
+sums(measurement: "pages", fields: /^(count|ok|blocked|duration_count|duration_sum)$/) |> yield(name: "pages")
 sums(measurement: "errors", fields: /^count$/) |> yield(name: "errors")
 sums(measurement: "data_quality", fields: /^(items|valid|duplicates)$/) |> yield(name: "quality")

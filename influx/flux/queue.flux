@@ -2,15 +2,12 @@
 // The rollups keep the maximum of a gauge beside its mean, under <name>_max.
 bySite = if params.site == "" then (r) => true else (r) => r.site == params.site
 gauges = if params.tier =~ /fleet_1[mh]$/ then /^(depth|pending|active_scrapers)_max$/ else /^(depth|pending|active_scrapers)$/
-// A shard holds the series of thousands of sessions: read as groups, only those with points in the range cost.
-series = (tables=<-) => if params.tier =~ /sessions$/ then tables |> group(columns: ["session_id", "site", "_field"]) else tables
 
 from(bucket: params.tier)
     |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
     |> filter(fn: (r) => r._measurement == "queue")
     |> filter(fn: (r) => r._field =~ gauges)
     |> filter(fn: bySite)
-    |> series()
     |> aggregateWindow(every: v.windowPeriod, fn: max, createEmpty: false, timeSrc: "_start")
     |> keep(columns: ["_time", "session_id", "site", "_field", "_value"])
     |> yield(name: "fields")

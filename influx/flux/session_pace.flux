@@ -10,6 +10,5 @@ sums = (measurement, fields) => from(bucket: params.tier)
     |> keep(columns: ["_time", "session_id", "_field", "_value"])
 
 sums(measurement: "jobs", fields: /^scraped$/) |> yield(name: "scraped")
-sums(measurement: "pages", fields: /^count$/) |> yield(name: "pages")
-sums(measurement: "pages", fields: /^ok$/) |> yield(name: "ok")
+sums(measurement: "pages", fields: /^(count|ok)$/) |> yield(name: "pages")
 sums(measurement: "errors", fields: /^count$/) |> yield(name: "errors")

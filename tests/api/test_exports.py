@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 from api.exports.formats import neutral
 from api.exports.tables import TABLES, ExportReader, ExportTable, Rows, Selection
 from scrapewatch.questions import QUESTIONS
-from scrapewatch.time import HOUR, MINUTE, SECOND, now_ns, to_rfc3339
+from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, now_ns, to_rfc3339
 from tests.api.stacks import Served, Stack, event
 
 PATH = "/api/v1/monitoring/export/metrics"
@@ -198,6 +198,17 @@ def test_every_table_can_be_exported_in_any_format(stack: Stack, client: TestCli
     answer = client.get(f"{PATH}?format={made}&timeframe=1h&metrics={','.join(TABLES)}")
     assert answer.status_code == 200
     assert not {"session_metrics", "site_totals"} & TABLES.keys()
+
+
+def test_what_is_answered_for_an_hour_at_once_is_exported_for_days(stack: Stack, client: TestClient) -> None:
+    now = now_ns()
+    for days in (0, 2, 4):
+        at = now - days * DAY - HOUR
+        stack.store(
+            [event("job_scraped", {"site": "indeed", "count": 1 + days}, time=at, session=f"s{days}")]
+        )
+    found = client.get(f"{PATH}?timeframe=7d&metrics=session_pace").json()["metrics"]["session_pace"]["items"]
+    assert [(row["session_id"], row["scraped"]) for row in found] == [("s4", 5), ("s2", 3), ("s0", 1)]
 
 
 def test_a_range_is_given_by_its_ends(stack: Stack, client: TestClient) -> None:

@@ -46,6 +46,18 @@ def test_a_question_is_answered_with_rows_and_units(stack: Stack, client: TestCl
     assert Rows.model_validate(answer).model_dump(by_alias=True) == answer  # as is documented
 
 
+def test_an_hour_of_every_session_is_answered_at_once_however_its_windows_lie(client: TestClient) -> None:
+    items = {item["name"]: item["longest_range_seconds"] for item in client.get(PATH).json()["items"]}
+    assert (items["throughput"], items["session_pace"]) == (None, 3_600.0)
+    for asked in ("", "?last=1h", "?last=1h&every=7m", "?last=1h&every=1h"):
+        answer = client.get(f"{PATH}/session_pace{asked}")
+        assert answer.status_code == 200
+        again = {name: answer.json()[name] for name in ("from", "to")} | {
+            "every": f"{answer.json()['every_seconds']:.0f}s"
+        }
+        assert client.get(f"{PATH}/session_pace", params=again).status_code == 200
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_question_can_be_asked(client: TestClient, name: str) -> None:
     wanted = {parameter.name: "x" for parameter in QUESTIONS[name].parameters}
@@ -60,6 +72,9 @@ def test_every_question_can_be_asked(client: TestClient, name: str) -> None:
         ("throughput?last=soon", "last"),
         ("session_metrics", "session_id"),
         ("secrets", "question"),
+        ("session_pace?last=2h", "last"),
+        ("session_progress?from=2026-01-01T00:00:00Z&to=2026-01-31T00:00:00Z", "from"),
+        ("session_pace?last=1h&every=1d", "last"),
     ],
 )
 def test_what_cannot_be_answered_is_a_problem_that_says_why(

@@ -69,9 +69,18 @@ def test_every_question_is_asked_over_all_ranges_with_what_it_requires() -> None
         query("session_id", text),
     )
     found = document("/ask/{question}", *given)
-    questions = [
-        {"name": "errors", "parameters": [{"name": "site", "required": False}]},
-        {"name": "one", "parameters": [{"name": "session_id", "required": True}]},
+    questions: list[dict[str, Any]] = [
+        {
+            "name": "errors",
+            "parameters": [{"name": "site", "required": False}],
+            "longest_range_seconds": None,
+        },
+        {
+            "name": "one",
+            "parameters": [{"name": "session_id", "required": True}],
+            "longest_range_seconds": None,
+        },
+        {"name": "lately", "parameters": [], "longest_range_seconds": 86_400.0},
     ]
     asked, unasked = cases(found, questions, {"session_id": "s 1"})
     assert not unasked
@@ -80,7 +89,8 @@ def test_every_question_is_asked_over_all_ranges_with_what_it_requires() -> None
         "/ask/one?last=90d&session_id=s+1",
     ]
     assert [case.target for case in asked if "site" in case.target] == ["/ask/errors?last=90d&site=indeed"]
-    assert {case.question for case in asked} == {"errors", "one"}
+    assert [case.query for case in asked if case.question == "lately"] == ["last=1h", "last=24h"]
+    assert {case.question for case in asked} == {"errors", "one", "lately"}
     assert asked[0].name == "/ask/errors?last=1h"
 
 

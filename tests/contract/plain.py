@@ -20,7 +20,7 @@ from scrapewatch.questions import QUESTIONS
 
 STEPS = ("ack", "commit", "fold", "write_series", "apply_records")
 
-OF_THE_RANGE = ("site_totals", "error_totals")
+OF_THE_RANGE = ("site_totals", "site_counts", "error_totals")
 """Questions that have no windows: one row stands for the whole range."""
 
 Reading = tuple[str, int, Value]
@@ -147,6 +147,15 @@ def parts(question: str, tier: Tier) -> tuple[Part, ...]:
                     **_sums("ok", "blocked", "duration_count", "duration_sum", *histogram.FIELDS),
                     "duration_max": (highest, "duration_max"),
                 },
+            ),
+            Part("errors", ("site",), {"errors": (total, "count")}),
+        ),
+        "site_counts": (
+            Part("jobs", ("site",), _sums("scraped", "saved")),
+            Part(
+                "pages",
+                ("site",),
+                {"pages": (total, "count"), **_sums("ok", "blocked", "duration_count", "duration_sum")},
             ),
             Part("errors", ("site",), {"errors": (total, "count")}),
         ),

@@ -292,6 +292,7 @@ def test_windows_written_as_rollups_answer_like_the_points_they_were_made_of(ser
         "success_rate",
         "page_times",
         "site_totals",
+        "site_counts",
         "error_totals",
         "costs",
         "breaker_states",
