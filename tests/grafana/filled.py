@@ -103,8 +103,12 @@ def _alert(records: SqlRecords, now: int) -> None:
         rule, severity, resource = rules[number % len(rules)]
         start = to_datetime(now - minutes * 60 * 10**9)
         told = Telling(
-            fingerprint=f"{rule}/{resource}/{number}"[:64], rule=rule, severity=severity,
-            message=f"{rule} at {resource}", started_at=start, resource=resource,
+            fingerprint=f"{rule}/{resource}/{number}"[:64],
+            rule=rule,
+            severity=severity,
+            message=f"{rule} at {resource}",
+            started_at=start,
+            resource=resource,
             labels={"site": resource, "alertname": rule},
             value=0.4,
         )

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from influxdb_client import InfluxDBClient
 from influxdb_client.client.flux_table import FluxTable
+from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 
 from influx.externs import time_text
@@ -152,7 +152,7 @@ class FluxSource:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._client.close()  # type: ignore[no-untyped-call]
 
 
 def _frame(table: FluxTable, ref: str) -> Frame:

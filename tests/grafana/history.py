@@ -36,7 +36,9 @@ HOSTILE: Final = (
     "back\\slash\\",
     "ünï ☃ 100%",
 )
-"""Names of sites as nobody would choose them, each scraped a little, an hour ago and lately."""
+"""Names of sites as nobody would choose them, each scraped a little, an hour ago and lately …"""
+PLAIN: Final = "plain-site"
+"""… and one as anybody would, to which just the same happened."""
 
 DAYS: Final = 60
 RUNNING, STALLED = "run-now", "run-stalled"
@@ -83,9 +85,9 @@ def _sessions(now: int) -> Iterator[Said]:
     yield from _Session("run-done", now - 13 * MINUTE, "healthy", SITES).events(20, 30 * SECOND)
     yield _said("session_queued", _opening("python", "Berlin", SITES), now - 2 * MINUTE, "run-queued")
     for ago in (MINUTE, HOUR):
-        yield from _Session(f"run-odd-{ago // MINUTE}", now - ago - 6 * MINUTE, "healthy", HOSTILE).events(
-            2, MINUTE
-        )
+        yield from _Session(
+            f"run-odd-{ago // MINUTE}", now - ago - 6 * MINUTE, "healthy", (PLAIN, *HOSTILE)
+        ).events(2, MINUTE)
     for number, ago in enumerate([*range(1, 24), *range(24, 168, 5), *range(168, DAYS * 24, 21)]):
         kind = _KINDS[number % len(_KINDS)]
         steps, step = (14, MINUTE) if ago < 24 else (5, 4 * MINUTE)
@@ -116,20 +118,17 @@ class _Session:
         minutes = step / MINUTE
         # More by day than by night, and more on some weekdays than on others.
         busy = 1.2 + math.sin(2 * math.pi * (time % DAY) / DAY) / 2 + (time // DAY % 7) / 10
-        for place, site in enumerate(self.sites):
+        for nth, site in enumerate(self.sites):
+            place = nth if site in SITES else 0
             at = time + place * 2 * SECOND
             blocked = self.kind == "blocked" or (self.kind == "degraded" and place == 1 and number % 2 == 0)
             yield from self._pages(draw, at, site, place, max(round(minutes * busy * 4), 1), blocked)
             if not blocked and self.kind != "empty":
                 found = max(round(minutes * busy * 6) - place, 1)
                 yield from self._jobs(draw, at + SECOND, site, number, found)
-            if place < 3:
-                yield self._said(
-                    "queue",
-                    {"site": site, "depth": (steps - number) * 7, "pending": 3, "active_scrapers": 2},
-                    at,
-                )
-                yield self._said("progress", {"site": site, "done": number, "total": steps}, at)
+            queued = {"site": site, "depth": (steps - number) * 7, "pending": 3, "active_scrapers": 2}
+            yield self._said("queue", queued, at)
+            yield self._said("progress", {"site": site, "done": number, "total": steps}, at)
         memory = 180 + 6 * number + draw.between(f"memory {number}", 0, 20)
         yield self._said(
             "resources",
@@ -143,13 +142,14 @@ class _Session:
             yield self._said(
                 "proxy",
                 {
-                    "provider": provider, "proxy": proxy, "requests": requests, "failures": 2 * bans,
-
-                        "bans": bans,
-                        "latency": latency,
-                        "bytes": requests * 40_000,
-                        "cost": requests * 0.0004
-                    ,
+                    "provider": provider,
+                    "proxy": proxy,
+                    "requests": requests,
+                    "failures": 2 * bans,
+                    "bans": bans,
+                    "latency": latency,
+                    "bytes": requests * 40_000,
+                    "cost": requests * 0.0004,
                 },
                 time,
             )
@@ -168,11 +168,14 @@ class _Session:
         self, draw: Draw, time: int, site: str, place: int, pages: int, blocked: bool
     ) -> Iterator[Said]:
         for part in range(3):
-            seconds = (0.3 + place % 3 * 0.25) * math.exp(draw.between(f"{time} {site} {part}", -1, 1.6))
+            seconds = (0.3 + place % 3 * 0.25) * math.exp(draw.between(f"{time} {place} {part}", -1, 1.6))
             yield self._said(
                 "page_processed",
                 {
-                    "site": site, "duration": seconds * pages, "count": pages, "bytes": 50_000 * pages,
+                    "site": site,
+                    "duration": seconds * pages,
+                    "count": pages,
+                    "bytes": 50_000 * pages,
                     **({"status": 403, "blocked": True} if blocked and part else {"status": 200}),
                 },
                 time + part * SECOND // 4,
@@ -180,7 +183,7 @@ class _Session:
         errors = (
             ("403", "captcha")
             if blocked
-            else (draw.pick(f"{time} {site}", ("timeout", "parsing", "429", "", "")),)
+            else (draw.pick(f"{time} {place}", ("timeout", "parsing", "429", "", "")),)
         )
         for kind in filter(None, errors):
             error = {
@@ -202,8 +205,14 @@ class _Session:
 
     def _jobs(self, draw: Draw, time: int, site: str, number: int, found: int) -> Iterator[Said]:
         today = to_datetime(time).date()
-        made = posting(7, site, round(draw.share(self.name) * 10_000) + number, quality=_QUALITY, today=today)
-        facts = {
+        made = posting(
+            7,
+            site if site in SITES else PLAIN,
+            round(draw.share(self.name) * 10_000) + number,
+            quality=_QUALITY,
+            today=today,
+        )
+        facts: dict[str, Any] = {
             "title": made.title,
             "company": made.company,
             "location": f"{made.place.city}, {made.place.country}",
@@ -232,7 +241,10 @@ class _Session:
         yield self._said(
             "data_quality",
             {
-                "site": site, "items": found, "valid": found - found // 8, "duplicates": found // 6,
+                "site": site,
+                "items": found,
+                "valid": found - found // 8,
+                "duplicates": found // 6,
                 "field_coverage": coverage,
             },
             time,
@@ -282,17 +294,21 @@ def _moment(time: int) -> Iterator[Said]:
     yield _said(
         "host",
         {
-            "host": _HOST, "cpu_percent": cpu, "cores": [cpu + 5, max(cpu - 5, 0.0)],
-            "memory_total": 8_000_000_000, "memory_available": 3_000_000_000, "memory_percent": 62.5,
-
-                "swap_total": 2_000_000_000,
-                "swap_percent": 1.5,
-                "load_1": 0.8,
-                "load_5": 0.7,
-                "load_15": 0.6
-            ,
-            "process_memory": 180_000_000, "process_cpu_percent": 4.0,
-            "disk_read_bytes": 40_960, "disk_written_bytes": 655_360,
+            "host": _HOST,
+            "cpu_percent": cpu,
+            "cores": [cpu + 5, max(cpu - 5, 0.0)],
+            "memory_total": 8_000_000_000,
+            "memory_available": 3_000_000_000,
+            "memory_percent": 62.5,
+            "swap_total": 2_000_000_000,
+            "swap_percent": 1.5,
+            "load_1": 0.8,
+            "load_5": 0.7,
+            "load_15": 0.6,
+            "process_memory": 180_000_000,
+            "process_cpu_percent": 4.0,
+            "disk_read_bytes": 40_960,
+            "disk_written_bytes": 655_360,
             "disks": [
                 {"mount": mount, "total": 10**11, "used": used, "percent": used / 10**9}
                 for mount, used in (("/", 40 * 10**9), ("/data", 71 * 10**9))
@@ -303,8 +319,12 @@ def _moment(time: int) -> Iterator[Said]:
             ],
             "processes": [
                 {
-                    "process": name, "count": 1, "cpu_percent": cpu / (place + 2),
-                    "memory": (place + 1) * 10**8, "threads": 8, "open_files": 60,
+                    "process": name,
+                    "count": 1,
+                    "cpu_percent": cpu / (place + 2),
+                    "memory": (place + 1) * 10**8,
+                    "threads": 8,
+                    "open_files": 60,
                 }
                 for place, name in enumerate(_PROCESSES)
             ],
@@ -320,12 +340,23 @@ def _moment(time: int) -> Iterator[Said]:
     yield _said(
         "collector",
         {
-            "collector": "0", "host": _HOST, "accepted": accepted, "delivered": accepted - 3,
-            "dead_lettered": int(draw.share("letter") < 0.02), "duplicates": 2, "requests": 20,
-            "rejected": 1, "refused": int(draw.share("refused") < 0.05), "live_dropped": 0,
-            "sampler_seconds": 0.01, "spooled": round(draw.between("spooled", 0, 300)),
-            "spool_bytes": 65_536, "flushes_pending": 1, "oldest_age": draw.between("age", 0.1, 2.0),
-            "unrecorded_age": 0.4, "problems": 0,
+            "collector": "0",
+            "host": _HOST,
+            "accepted": accepted,
+            "delivered": accepted - 3,
+            "dead_lettered": int(draw.share("letter") < 0.02),
+            "duplicates": 2,
+            "requests": 20,
+            "rejected": 1,
+            "refused": int(draw.share("refused") < 0.05),
+            "live_dropped": 0,
+            "sampler_seconds": 0.01,
+            "spooled": round(draw.between("spooled", 0, 300)),
+            "spool_bytes": 65_536,
+            "flushes_pending": 1,
+            "oldest_age": draw.between("age", 0.1, 2.0),
+            "unrecorded_age": 0.4,
+            "problems": 0,
             **{f"{name}_sum": 0.02 * (place + 5) for place, name in enumerate(timed)},
             **{f"{name}_count": 20 for name in timed},
             **{f"{name}_max": 0.004 * (place + 2) for place, name in enumerate(timed)},
@@ -337,8 +368,13 @@ def _moment(time: int) -> Iterator[Said]:
 
 def _opening(term: str, place: str, sites: Sequence[str]) -> dict[str, Any]:
     return {
-        "search_term": term, "location": place, "sites": list(sites), "max_jobs_per_site": 5_000,
-        "max_concurrency": 4, "source": "scrapy", "schedule": "8h",
+        "search_term": term,
+        "location": place,
+        "sites": list(sites),
+        "max_jobs_per_site": 5_000,
+        "max_concurrency": 4,
+        "source": "scrapy",
+        "schedule": "8h",
     }
 
 
