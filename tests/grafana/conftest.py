@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
+import psycopg
 import pytest
 from influxdb_client.client.influxdb_client import InfluxDBClient
 
@@ -21,6 +23,8 @@ from tests.grafana.history import events
 from tests.influxd import Influxd
 from tests.postgres import Postgres
 
+READER: Final = "grafana"
+
 
 @dataclass(frozen=True, slots=True)
 class Stores:
@@ -30,6 +34,7 @@ class Stores:
     org: str
     token: str
     records_url: str
+    reader_url: str
     now: int
 
 
@@ -60,11 +65,20 @@ def empty_stores(influxd: Influxd, postgres: Postgres) -> Iterator[Stores]:
 
 def _make(influxd: Influxd, postgres: Postgres, org: str, now: int) -> Stores:
     token = bootstrap(influxd.url, org, influxd.token)[DEFAULT_TENANT]
-    made = Stores(influxd.url, org, token, postgres.database(), now)
+    url = postgres.database()
+    made = Stores(influxd.url, org, token, url, url.replace("postgres@", f"{READER}@"), now)
+    _make_reader(postgres)
     records = SqlRecords(made.records_url)
     upgrade(records.engine)
     records.close()
     return made
+
+
+def _make_reader(postgres: Postgres) -> None:
+    """The role that Grafana asks as, which has to be there before migrations grant it anything."""
+    with psycopg.connect(postgres.url, autocommit=True) as server:
+        if server.execute("SELECT FROM pg_roles WHERE rolname = %s", [READER]).fetchone() is None:
+            server.execute(f"CREATE ROLE {READER} LOGIN".encode())
 
 
 def _forget(influxd: Influxd, postgres: Postgres, made: Stores) -> None:
