@@ -1,0 +1,94 @@
+"""Colours by meaning, the same on every dashboard, that people who do not tell red from green tell apart.
+
+The palette is Okabe and Ito's: https://jfly.uni-koeln.de/color/
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, Final
+
+GOOD: Final = "#009E73"
+WARN: Final = "#E69F00"
+BAD: Final = "#D55E00"
+INFO: Final = "#56B4E9"
+QUIET: Final = "#999999"
+PLAIN: Final = "#3D8FD1"
+ODD: Final = "#CC79A7"
+PALE: Final = "#F0E442"
+
+VERDICTS = MappingProxyType(
+    {
+        "healthy": GOOD,
+        "degraded": WARN,
+        "blocked": BAD,
+        "empty": ODD,
+        "truncated": PALE,
+        "stalled": INFO,
+        "missing": QUIET,
+    }
+)
+SEVERITIES = MappingProxyType({"info": INFO, "warning": WARN, "critical": BAD})
+STATUSES = MappingProxyType(
+    {
+        "queued": QUIET,
+        "running": PLAIN,
+        "paused": PALE,
+        "completed": GOOD,
+        "failed": BAD,
+        "cancelled": ODD,
+        "firing": BAD,
+        "acknowledged": WARN,
+        "resolved": GOOD,
+    }
+)
+BREAKERS = MappingProxyType({"closed": GOOD, "half_open": WARN, "open": BAD})
+ERRORS = MappingProxyType(
+    {
+        "403": BAD,
+        "429": WARN,
+        "timeout": PALE,
+        "parsing": ODD,
+        "captcha": "#9A6FD0",
+        "network": INFO,
+        "proxy": PLAIN,
+        "other": QUIET,
+    }
+)
+SITES = MappingProxyType(
+    {
+        "indeed": PLAIN,
+        "linkedin": ODD,
+        "glassdoor": "#6BC4A6",
+        "ziprecruiter": "#9A6FD0",
+        "google": PALE,
+        "stepstone": "#B58863",
+        "monster": INFO,
+        "naukri": "#8C9E3A",
+    }
+)
+"""Sites that many watch have a colour of their own; any other takes the next of Grafana's palette."""
+
+
+def series(colours: MappingProxyType[str, str]) -> list[dict[str, Any]]:
+    """Overrides by which each series of such a name has its colour."""
+    return [
+        {
+            "matcher": {"id": "byName", "options": name},
+            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+        }
+        for name, colour in colours.items()
+    ]
+
+
+def words(colours: MappingProxyType[str, str]) -> list[dict[str, Any]]:
+    """Mappings by which each such word in a cell or state has its colour."""
+    return [
+        {
+            "type": "value",
+            "options": {
+                word: {"color": colour, "index": k, "text": word.replace("_", " ")}
+                for k, (word, colour) in enumerate(colours.items())
+            },
+        }
+    ]

@@ -1,0 +1,11 @@
+"""The dashboards, in the order in which a newcomer would read them: each a module with one ``DASHBOARD``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.build.dashboard import Dashboard
+from grafana.build.dashboards import overview
+
+ALL: Final[tuple[Dashboard, ...]] = (overview.DASHBOARD,)
+"""All dashboards."""

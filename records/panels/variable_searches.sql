@@ -1,0 +1,6 @@
+SELECT search_term AS "__text", search_term AS "__value"
+FROM panels.sessions
+WHERE search_term IS NOT NULL
+GROUP BY search_term
+ORDER BY max(begun_at) DESC
+LIMIT 200
