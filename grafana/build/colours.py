@@ -5,8 +5,11 @@ The palette is Okabe and Ito's: https://jfly.uni-koeln.de/color/
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
+
+from records.panels import STATES
 
 GOOD: Final = "#009E73"
 WARN: Final = "#E69F00"
@@ -70,7 +73,7 @@ SITES = MappingProxyType(
 """Sites that many watch have a colour of their own; any other takes the next of Grafana's palette."""
 
 
-def series(colours: MappingProxyType[str, str]) -> list[dict[str, Any]]:
+def series(colours: Mapping[str, str]) -> list[dict[str, Any]]:
     """Overrides by which each series of such a name has its colour."""
     return [
         {
@@ -81,7 +84,7 @@ def series(colours: MappingProxyType[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def words(colours: MappingProxyType[str, str]) -> list[dict[str, Any]]:
+def words(colours: Mapping[str, str]) -> list[dict[str, Any]]:
     """Mappings by which each such word in a cell or state has its colour."""
     return [
         {
@@ -92,3 +95,32 @@ def words(colours: MappingProxyType[str, str]) -> list[dict[str, Any]]:
             },
         }
     ]
+
+
+def states() -> list[dict[str, Any]]:
+    """Mappings of the codes in which records tell what a session or an attempt did when; the end of a bar is drawn as nothing."""
+    known = {**STATUSES, **VERDICTS}
+    return [
+        {
+            "type": "value",
+            "options": {
+                str(code): {
+                    "color": known.get(state, "transparent"),
+                    "index": k,
+                    "text": "" if state == "over" else state,
+                }
+                for k, (code, state) in enumerate(STATES.items())
+            },
+        }
+    ]
+
+
+def cells(column: str, colours: Mapping[str, str]) -> dict[str, Any]:
+    """An override by which the words of a table's column have their colours."""
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [
+            {"id": "mappings", "value": words(colours)},
+            {"id": "custom.displayMode", "value": "color-text"},
+        ],
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -170,18 +170,28 @@ SUCCESS: Final = steps(colours.BAD, (0.8, colours.WARN), (0.95, colours.GOOD))
 """Shares of which more is better."""
 FAILURE: Final = steps(colours.GOOD, (0.05, colours.WARN), (0.1, colours.BAD))
 """Shares of which less is better."""
+UPTIME: Final = steps(colours.BAD, (0.5, colours.WARN), (1, colours.GOOD))
+"""Shares of checks that found something up."""
 ANY_IS_BAD: Final = steps(colours.GOOD, (1, colours.BAD))
 """Counts of what should not be."""
+
+STACKED: Final = MappingProxyType(
+    {"fillOpacity": 60, "lineWidth": 0, "stacking": {"mode": "normal", "group": "A"}}
+)
+"""How series that add up to something are drawn."""
+BARS: Final = MappingProxyType({**STACKED, "drawStyle": "bars"})
+"""The same for counts of windows."""
 
 
 @dataclass(frozen=True)
 class Panel:
     """One panel. All have this one shape; what is left out is as :data:`KINDS` says for its kind.
 
-    ``empty`` is what it says where nothing came, and what to do about it. ``names`` are what the series or columns are called where that is
-    not their own name. ``link`` is a template of an address, with the words that lead there. ``options``, ``custom`` and ``defaults`` are
-    laid over those of its kind. ``width`` is of 24; ``height`` in Grafana's rows of 30 pixels and a gap of 8. ``points`` is about how many
-    windows Grafana is to ask for.
+    ``empty`` is what it says where nothing came, and what to do about it. ``columns`` are those that are shown, in their order; none: all.
+    ``names`` are what columns are called where that is not their own name; ``series`` is a template of what series are called, such as
+    ``${__field.labels.host}``. ``link`` is a template of an address, with the words that lead there. ``options``, ``custom`` and
+    ``defaults`` are laid over those of its kind. ``width`` is of 24; ``height`` in Grafana's rows of 30 pixels and a gap of 8. ``points``
+    is about how many windows Grafana is to ask for.
     """
 
     title: str
@@ -191,6 +201,8 @@ class Panel:
     empty: str = ""
     width: int = 12
     height: int = 8
+    columns: tuple[str, ...] = ()
+    series: str = ""
     unit: str = ""
     decimals: int | None = None
     low: float | None = None
@@ -236,14 +248,35 @@ class Panel:
             "fieldConfig": self._fields(kind),
             "maxDataPoints": self.points,
         }
-        if self.transformations:
-            made["transformations"] = list(self.transformations)
+        transformations = [*self._chosen(), *self.transformations]
+        if transformations:
+            made["transformations"] = transformations
         if self.time_from:
             made["timeFrom"] = self.time_from
         return made
 
+    def _chosen(self) -> Iterator[dict[str, Any]]:
+        """Transformations that leave the columns to show."""
+        live = [column for target in self.targets if isinstance(target, Live) for column in target.columns]
+        if live:
+            yield {
+                "id": "filterFieldsByName",
+                "options": {"include": {"pattern": f"/^(time|{'|'.join(live)})/i"}},
+            }
+        if self.columns:
+            hidden = [column for column in self.units if column not in self.columns]
+            yield {
+                "id": "organize",
+                "options": {
+                    "excludeByName": dict.fromkeys(hidden, True),
+                    "indexByName": {column: k for k, column in enumerate(self.columns)},
+                    "renameByName": {},
+                },
+            }
+
     def _fields(self, kind: _Kind) -> dict[str, Any]:
         shared, others = self._shared_unit()
+        hidden = {column for column in self.units if self.columns and column not in self.columns}
         defaults: dict[str, Any] = {
             "unit": shared,
             "noValue": self.empty,
@@ -260,10 +293,14 @@ class Panel:
         if self.link is not None:
             address, words = self.link
             defaults["links"] = [{"title": words, "url": address}]
+        if self.series:
+            defaults["displayName"] = self.series
         overrides: dict[str, list[dict[str, Any]]] = {}
         for column, unit in others.items():
-            overrides.setdefault(column, []).append({"id": "unit", "value": unit})
-        for column in dict.fromkeys([*self.units, *self.names]):
+            if column not in hidden:
+                overrides.setdefault(column, []).append({"id": "unit", "value": unit})
+        named_so = {} if self.series else dict.fromkeys(c for c in self._by_column() if c not in hidden)
+        for column in dict.fromkeys([*named_so, *self.names]):
             name = self.names.get(column, column.replace("_", " "))
             if name != column:
                 overrides.setdefault(column, []).append({"id": "displayName", "value": name})
@@ -272,6 +309,14 @@ class Panel:
             for column, properties in overrides.items()
         ]
         return {"defaults": _over(defaults, self.defaults), "overrides": [*named, *self.overrides]}
+
+    def _by_column(self) -> Iterator[str]:
+        """Columns whose series are not named after a tag or a time."""
+        for target in self.targets:
+            if not isinstance(target, Flux) or not (
+                target.named_by or (target.against and not target.compared)
+            ):
+                yield from (column.name for column in target.gives())
 
     def _shared_unit(self) -> tuple[str, dict[str, str]]:
         """The unit of most columns, and the columns of any other."""
@@ -358,12 +403,8 @@ KINDS: Final = MappingProxyType(
             colour="thresholds",
         ),
         "table": _Kind(
-            options={
-                "showHeader": True,
-                "cellHeight": "sm",
-                "footer": {"show": False, "reducer": ["sum"], "fields": ""},
-            },
-            custom={"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False},
+            options={"showHeader": True, "footer": {"show": False, "reducer": ["sum"], "fields": ""}},
+            custom={"align": "auto", "displayMode": "auto", "filterable": False, "inspect": False},
             colour="thresholds",
         ),
         "heatmap": _Kind(

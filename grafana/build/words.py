@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 NO_EVENTS: Final = (
     "Nothing was reported in this time. Choose a longer one, or let a scraper report (docs/events.md)."
@@ -25,10 +25,10 @@ NO_LIVE: Final = (
 _KEEP: Final = "${__url_time_range}&${series:queryparam}&${records:queryparam}&${search:queryparam}"
 
 TO_SESSION: Final = (
-    f"/d/scrapewatch-session?var-session=${{__data.fields.session_id}}&{_KEEP}&${{site:queryparam}}",
+    f"/d/scrapewatch-session?var-session=${{__value.raw:percentencode}}&{_KEEP}&${{site:queryparam}}",
     "This session",
 )
-"""From a row with a ``session_id`` to its session."""
+"""From a cell that names a session to that session."""
 TO_SITE: Final = (f"/d/scrapewatch-sites?var-site=${{__field.name}}&{_KEEP}", "This site")
 """From a series that is named after a site to that site."""
 
@@ -36,3 +36,20 @@ TO_SITE: Final = (f"/d/scrapewatch-sites?var-site=${{__field.name}}&{_KEEP}", "T
 def to(uid: str, words: str) -> tuple[str, str]:
     """To the dashboard ``uid``, with time and choices."""
     return f"/d/{uid}?{_KEEP}&${{site:queryparam}}&${{session:queryparam}}", words
+
+
+def linked(column: str, link: tuple[str, str], width: int = 0) -> dict[str, Any]:
+    """An override by which the cells of a column lead somewhere."""
+    address, said = link
+    properties: list[dict[str, Any]] = [{"id": "links", "value": [{"title": said, "url": address}]}]
+    if width:
+        properties.append({"id": "custom.width", "value": width})
+    return {"matcher": {"id": "byName", "options": column}, "properties": properties}
+
+
+def wide(column: str, width: int) -> dict[str, Any]:
+    """An override by which a table's column is so many pixels wide."""
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [{"id": "custom.width", "value": width}],
+    }

@@ -224,6 +224,8 @@ _STEPS = (
     ),
     Step("as_marks", "Rows as marks over time.", _one("text", "", "what happened")),
     Step("by_type", "The sites together, by type of error.", _as_they_come),
+    Step("by_site", "Each site by itself, whatever else tells its rows apart.", _as_they_come),
+    Step("by_core", "Cores as rows of a heatmap: a column for each.", lambda columns: ()),
     Step("dense", "Zero in each window in which nothing came.", _as_they_come),
     Step("per_minute", "Counts as rates a minute.", _per_minute),
     Step(

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from grafana.build.dashboard import Dashboard
-from grafana.build.dashboards import overview
+from grafana.build.dashboards import infrastructure, overview, session, sessions
 
-ALL: Final[tuple[Dashboard, ...]] = (overview.DASHBOARD,)
+ALL: Final[tuple[Dashboard, ...]] = (
+    overview.DASHBOARD,
+    sessions.DASHBOARD,
+    session.DASHBOARD,
+    infrastructure.DASHBOARD,
+)
 """All dashboards."""

@@ -6,6 +6,8 @@ from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
 from grafana.build.panels import (
     ANY_IS_BAD,
+    BARS,
+    STACKED,
     SUCCESS,
     Flux,
     Live,
@@ -15,8 +17,6 @@ from grafana.build.panels import (
     steps,
 )
 
-_STACKED = {"fillOpacity": 60, "lineWidth": 0, "stacking": {"mode": "normal", "group": "A"}}
-_BARS = {**_STACKED, "drawStyle": "bars"}
 _BREAKERS = (
     {
         "type": "value",
@@ -153,7 +153,7 @@ DASHBOARD = Dashboard(
                 ),
             ),
             empty=words.NO_EVENTS,
-            custom=_STACKED,
+            custom=STACKED,
             overrides=colours.series(colours.SITES),
             link=words.TO_SITE,
         ),
@@ -175,7 +175,7 @@ DASHBOARD = Dashboard(
             "Errors reported in each window, all sites together.",
             (Flux("errors", ("count",), steps=("by_type",), named_by="type"),),
             empty=words.NO_ERRORS,
-            custom=_BARS,
+            custom=BARS,
             overrides=colours.series(colours.ERRORS),
         ),
         Panel(
