@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import psycopg
 
-from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, to_datetime
+from scrapewatch.time import DAY, HOUR, MINUTE, SECOND, to_datetime, window_start
 from tests.grafana.expansion import Range, Variable, expand_sql, replace_variables
 from tests.grafana.flux_source import FluxSource, QueryError, expand, interval
 from tests.grafana.frames import Field, Frame
@@ -27,7 +27,8 @@ _BOOLEAN, _NUMBERS, _TIMES = 16, {20, 21, 23, 700, 701, 1700}, {1082, 1114, 1184
 class Query:
     """A query of a dashboard: ``owner`` is the title of its panel, or the name of its variable or annotation.
 
-    ``kind`` is influxdb or postgres. ``points`` is how many have room, ``least`` the least step (ns), ``span`` a range of its own (ns).
+    ``kind`` is influxdb or postgres. ``points`` is how many have room, ``least`` the least step (ns), ``since`` the beginning of a range of
+    its own, as in Grafana: a length, or now/d for midnight (UTC).
     """
 
     dashboard: str
@@ -37,7 +38,7 @@ class Query:
     text: str
     points: int = 300
     least: int = 5 * SECOND
-    span: int | None = None
+    since: str = ""
 
     def __str__(self) -> str:
         return f"{self.dashboard}: {self.owner} [{self.ref}]"
@@ -62,7 +63,7 @@ def queries_of_panel(dashboard: Mapping[str, Any], panel: Mapping[str, Any]) -> 
             target.get("query") or target["rawSql"],
             panel.get("maxDataPoints") or WIDTH * panel["gridPos"]["w"] // 24,
             _length(panel.get("interval") or "5s"),
-            _length(panel["timeFrom"].removeprefix("now-")) if panel.get("timeFrom") else None,
+            panel.get("timeFrom") or "",
         )
         for target in panel.get("targets", ())
         if target["datasource"]["type"] in ("influxdb", "postgres") and not target.get("hide")
@@ -115,8 +116,8 @@ class Asker:
         Raises:
             QueryError: a store refuses it.
         """
-        if query.span is not None:
-            start = stop - query.span
+        if query.since:
+            start = window_start(stop, DAY) if query.since == "now/d" else stop - _length(query.since)
         step = interval(start, stop, query.points, query.least)
         if query.kind == "influxdb":
             text = replace_variables(query.text, variables)
