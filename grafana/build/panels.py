@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ from typing import Any, Final, Literal
 import records.panels
 from grafana.build import colours, flux
 from grafana.build.units import unit_of
-from influx.panels import source
 from records.panels import ANNOTATIONS, PANELS
 from scrapewatch.measurements import MEASUREMENTS
 from scrapewatch.ports import Column
@@ -20,6 +20,8 @@ from scrapewatch.ports import Column
 SERIES: Final = {"type": "influxdb", "uid": "${series}"}
 RECORDS: Final = {"type": "postgres", "uid": "${records}"}
 GRAFANA: Final = {"type": "datasource", "uid": "grafana"}
+
+_MEASUREMENT: Final = re.compile(r'measurement(?: ==|:) "(\w+)"')
 
 Kind = Literal[
     "timeseries",
@@ -78,8 +80,7 @@ class Flux:
 
     def measurements(self) -> set[str]:
         """The measurements that it reads."""
-        text = source(self.question)[1]
-        return {name for name in MEASUREMENTS if f'"{name}"' in text}
+        return {name for name in _MEASUREMENT.findall(self.text(())) if name in MEASUREMENTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,15 @@ class Panel:
     def units(self) -> Mapping[str, str]:
         """Column → unit of Grafana's, of the columns that targets give."""
         return {column.name: unit_of(column.unit) for target in self.targets for column in target.gives()}
+
+    def leads_to(self) -> Iterator[str]:
+        """The addresses that it links to."""
+        if self.link is not None:
+            yield self.link[0]
+        for override in self.overrides:
+            for said in override["properties"]:
+                if said["id"] == "links":
+                    yield from (link["url"] for link in said["value"])
 
     def json(self, variables: Iterable[str]) -> dict[str, Any]:
         """The panel as Grafana reads it, without id and place."""
