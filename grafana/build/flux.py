@@ -242,7 +242,7 @@ def _rows(
             by_field,
         ]
     if not question.by_window:
-        calls += ['drop(columns: ["_time"])', "map(fn: (r) => ({r with _time: params.start}))"]
+        calls.append("map(fn: (r) => ({r with _time: time(v: r._time)}))")
     return statement, calls
 
 
