@@ -1,0 +1,42 @@
+"""What all dashboards mark over time: when sessions began and ended, when breakers opened, and alerts."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from grafana.build import colours
+from grafana.build.panels import RECORDS, SERIES, Flux, Sql
+
+_MARKS: Final = (
+    ("Sessions", Sql("annotations_sessions"), colours.INFO),
+    ("Alerts", Sql("annotations_alerts"), colours.BAD),
+    ("Breakers", Flux("breaker_openings", ("opened",), steps=("as_marks",)), colours.WARN),
+)
+
+
+def marks() -> list[dict[str, Any]]:
+    """The annotations as Grafana reads them."""
+    made: list[dict[str, Any]] = [
+        {
+            "name": "Annotations & Alerts",
+            "type": "dashboard",
+            "builtIn": 1,
+            "datasource": {"type": "grafana", "uid": "-- Grafana --"},
+            "enable": True,
+            "hide": True,
+            "iconColor": colours.QUIET,
+        }
+    ]
+    for name, target, colour in _MARKS:
+        source = RECORDS if isinstance(target, Sql) else SERIES
+        made.append(
+            {
+                "name": name,
+                "datasource": source,
+                "enable": True,
+                "hide": False,
+                "iconColor": colour,
+                "target": {"refId": name, **target.json(["site"])},
+            }
+        )
+    return made

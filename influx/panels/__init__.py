@@ -1,0 +1,258 @@
+"""What panels ask beyond the questions: more to read (:data:`SOURCES`), and what is computed of the rows that come (:data:`STEPS`).
+
+A source is a file ``influx/panels/<name>.flux`` of the same form as those of the questions: it reads ``params`` and ``v`` and yields
+columns. A step is a file ``influx/panels/steps/<name>.flux`` with one function of that name, which takes the rows (``_time``, the tags,
+``_field``, ``_value`` as a float) and ``params`` and answers rows of the same form; panels put steps in a row. What a step computes is what
+:mod:`scrapewatch.answers` computes, and tests hold them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from scrapewatch import histogram
+from scrapewatch.measurements import MEASUREMENTS
+from scrapewatch.ports import Column
+from scrapewatch.questions import QUESTIONS, Question
+
+FOLDER = Path(__file__).parent
+
+_BY_SITE = QUESTIONS["throughput"].parameters
+_BY_HOST = QUESTIONS["resources"].parameters
+_BY_SESSION = QUESTIONS["session_metrics"].parameters
+_TIME, _SITE = QUESTIONS["throughput"].columns[:2]
+_HOST = QUESTIONS["resources"].columns[1]
+_FLEET = QUESTIONS["throughput"].tiers
+_SESSIONS = QUESTIONS["session_metrics"].tiers
+
+
+def _fields(measurement: str, *names: str) -> tuple[Column, ...]:
+    """The fields of a measurement as columns: floats, since they are means or come of rollups."""
+    fields = (MEASUREMENTS[measurement].field(name) for name in names)
+    return tuple(Column(f.name, "float", f.unit, f.description) for f in fields)
+
+
+def _tag(measurement: str, name: str) -> Column:
+    [tag] = [tag for tag in MEASUREMENTS[measurement].tags if tag.name == name]
+    return Column(tag.name, "string", "", tag.description)
+
+
+_SOURCES = (
+    Question(
+        "breaker_openings",
+        "When circuit breakers opened.",
+        _BY_SITE,
+        (_TIME, _SITE, *_fields("breakers", "opened")),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "site_runs",
+        "Attempts at sites.",
+        _BY_SITE,
+        (
+            _TIME,
+            _SITE,
+            *_fields("site_runs", "started", "succeeded", "failed", "duration_sum", "duration_max"),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+    Question(
+        "session_changes",
+        "Changes of the state of sessions.",
+        (),
+        (_TIME, _tag("session_states", "state"), *_fields("session_states", "count")),
+        ("time", "state"),
+        _FLEET,
+    ),
+    Question(
+        "session_response_times",
+        "How long the pages of a session took, as a histogram.",
+        _BY_SESSION,
+        (_TIME, _SITE, *_fields("pages", "duration_count", "duration_sum", *histogram.FIELDS)),
+        ("time", "site"),
+        _SESSIONS,
+    ),
+    Question(
+        "session_resources",
+        "Resources of a session's own process.",
+        _BY_SESSION,
+        (_TIME, *_fields("resources", "memory_mb", "cpu_percent", "threads", "open_files")),
+        ("time",),
+        _SESSIONS,
+    ),
+    Question(
+        "session_queue",
+        "A session's queue and its scrapers at work.",
+        _BY_SESSION,
+        (_TIME, _SITE, *_fields("queue", "depth", "pending", "active_scrapers")),
+        ("time", "site"),
+        _SESSIONS,
+    ),
+    Question(
+        "session_steps",
+        "How far a session is at each site.",
+        _BY_SESSION,
+        (_TIME, _SITE, *_fields("progress", "done", "total")),
+        ("time", "site"),
+        _SESSIONS,
+    ),
+    Question(
+        "custom",
+        "Figures of the users' own.",
+        (),
+        (_TIME, *(_tag("custom", name) for name in ("name", "unit", "labels")), *_fields("custom", "value")),
+        ("time", "name", "unit", "labels"),
+        _FLEET,
+    ),
+    Question(
+        "cores",
+        "Use of each core of the machines.",
+        _BY_HOST,
+        (_TIME, _HOST, _tag("host_cores", "core"), *_fields("host_cores", "cpu_percent")),
+        ("time", "host", "core"),
+        _FLEET,
+    ),
+    Question(
+        "machines",
+        "Memory, load and disks of the machines, and what of it is scrapewatch's own.",
+        _BY_HOST,
+        (
+            _TIME,
+            _HOST,
+            *_fields("host", "memory_total", "memory_available", "swap_total", "load_1", "load_5", "load_15"),
+            *_fields(
+                "host", "process_memory", "process_cpu_percent", "disk_read_bytes", "disk_written_bytes"
+            ),
+        ),
+        ("time", "host"),
+        _FLEET,
+    ),
+    Question(
+        "network",
+        "Bytes through each network interface of the machines.",
+        _BY_HOST,
+        (
+            _TIME,
+            _HOST,
+            _tag("host_network", "interface"),
+            *_fields("host_network", "sent_bytes", "received_bytes"),
+        ),
+        ("time", "host", "interface"),
+        _FLEET,
+    ),
+)
+
+SOURCES = MappingProxyType({source.name: source for source in _SOURCES})
+"""What only panels read, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step makes: ``gives`` says its columns of those that come; ``needs`` are fields that must come."""
+
+    name: str
+    description: str
+    gives: Callable[[Sequence[Column]], tuple[Column, ...]]
+    needs: tuple[str, ...] = ()
+
+
+def _as_they_come(columns: Sequence[Column]) -> tuple[Column, ...]:
+    return tuple(columns)
+
+
+def _per_second(columns: Sequence[Column]) -> tuple[Column, ...]:
+    return tuple(
+        replace(c, type="float", unit=f"{c.unit}/s", description=f"{c.description}, a second")
+        for c in columns
+    )
+
+
+def _per_minute(columns: Sequence[Column]) -> tuple[Column, ...]:
+    return tuple(
+        replace(c, type="float", unit="1/min", description=f"{c.description}, a minute") for c in columns
+    )
+
+
+def _one(name: str, unit: str, description: str) -> Callable[[Sequence[Column]], tuple[Column, ...]]:
+    return lambda columns: (Column(name, "float", unit, description),)
+
+
+_STEPS = (
+    Step("together", "All tags together: the sum of each field.", _as_they_come),
+    Step("per_second", "Sums as rates a second.", _per_second),
+    Step("running", "Sums as they grow from the beginning of the range.", _as_they_come),
+    Step(
+        "change",
+        "By how much now is more than before.",
+        _one("change", "percent", "by how much it is more than before"),
+    ),
+    Step("latest", "The latest row of each series.", _as_they_come),
+    Step(
+        "open_breakers",
+        "How many breakers are open by the latest row of each site.",
+        _one("open", "1", "circuit breakers that are open"),
+        needs=("state",),
+    ),
+    Step(
+        "uptime",
+        "Share of checks that found a service up.",
+        _one("uptime", "share", "share of checks that found it up"),
+        needs=("checks", "up"),
+    ),
+    Step(
+        "mean_time",
+        "Mean time of a page.",
+        _one("mean_time", "s", "mean time of a page"),
+        needs=("duration_count", "duration_sum"),
+    ),
+    Step(
+        "heatmap",
+        "A histogram as a heatmap reads it: a column for each bucket, named by its upper edge in seconds.",
+        lambda columns: (),
+        needs=histogram.FIELDS,
+    ),
+    Step(
+        "used_memory",
+        "Memory that is in use.",
+        _one("used_memory", "By", "memory that is in use"),
+        needs=("memory_total", "memory_available"),
+    ),
+    Step("as_marks", "Rows as marks over time.", _one("text", "", "what happened")),
+    Step("by_type", "The sites together, by type of error.", _as_they_come),
+    Step("by_site", "Each site by itself, whatever else tells its rows apart.", _as_they_come),
+    Step("by_core", "Cores as rows of a heatmap: a column for each.", lambda columns: ()),
+    Step("dense", "Zero in each window in which nothing came.", _as_they_come),
+    Step("per_minute", "Counts as rates a minute.", _per_minute),
+    Step(
+        "success_rate",
+        "Share of attempts that brought a good page.",
+        _one("success_rate", "share", "share of attempts that brought a good page"),
+        needs=("pages", "ok", "errors"),
+    ),
+)
+
+STEPS = MappingProxyType({step.name: step for step in _STEPS})
+"""What is computed of rows, by name."""
+
+
+def source(name: str) -> tuple[Question, str]:
+    """The question or source of that name, and its text in Flux.
+
+    Raises:
+        KeyError: there is none.
+
+    """
+    known = SOURCES.get(name)
+    if known is not None:
+        return known, (FOLDER / f"{name}.flux").read_text(encoding="utf-8")
+    return QUESTIONS[name], (FOLDER.parent / "flux" / f"{name}.flux").read_text(encoding="utf-8")
+
+
+def step_text(name: str) -> str:
+    """The text of a step in Flux."""
+    return (FOLDER / "steps" / f"{name}.flux").read_text(encoding="utf-8")

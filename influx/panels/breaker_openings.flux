@@ -1,0 +1,11 @@
+// When circuit breakers opened: a mark for each window in which one did.
+bySite = if params.site == "" then (r) => true else (r) => r.site == params.site
+
+from(bucket: params.tier)
+    |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
+    |> filter(fn: (r) => r._measurement == "breakers" and r._field == "opened")
+    |> filter(fn: bySite)
+    |> aggregateWindow(every: v.windowPeriod, fn: sum, createEmpty: false, timeSrc: "_start")
+    |> filter(fn: (r) => r._value > 0)
+    |> keep(columns: ["_time", "site", "_value"])
+    |> yield(name: "opened")
