@@ -6,14 +6,27 @@ from collections.abc import Iterator
 from typing import Final
 
 from grafana.build.dashboard import Dashboard
-from grafana.build.dashboards import infrastructure, overview, session, sessions
+from grafana.build.dashboards import (
+    alerts,
+    costs,
+    infrastructure,
+    market,
+    overview,
+    quality,
+    session,
+    sessions,
+)
 from grafana.build.panels import Panel
 
 ALL: Final[tuple[Dashboard, ...]] = (
     overview.DASHBOARD,
     sessions.DASHBOARD,
     session.DASHBOARD,
+    quality.DASHBOARD,
+    market.DASHBOARD,
+    costs.DASHBOARD,
     infrastructure.DASHBOARD,
+    alerts.DASHBOARD,
 )
 """All dashboards."""
 
