@@ -6,14 +6,27 @@ from collections.abc import Iterator
 from typing import Final
 
 from grafana.build.dashboard import Dashboard
-from grafana.build.dashboards import infrastructure, overview, session, sessions
+from grafana.build.dashboards import (
+    collector,
+    infrastructure,
+    overview,
+    performance,
+    proxies,
+    session,
+    sessions,
+    sites,
+)
 from grafana.build.panels import Panel
 
 ALL: Final[tuple[Dashboard, ...]] = (
     overview.DASHBOARD,
     sessions.DASHBOARD,
     session.DASHBOARD,
+    performance.DASHBOARD,
+    sites.DASHBOARD,
+    proxies.DASHBOARD,
     infrastructure.DASHBOARD,
+    collector.DASHBOARD,
 )
 """All dashboards."""
 
