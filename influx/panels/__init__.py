@@ -153,12 +153,13 @@ SOURCES = MappingProxyType({source.name: source for source in _SOURCES})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step makes: ``gives`` says its columns of those that come; ``needs`` are fields that must come."""
+    """What a step makes: ``gives`` says its columns of those that come; ``needs`` are fields that must come, ``uses`` other steps whose functions it calls."""
 
     name: str
     description: str
     gives: Callable[[Sequence[Column]], tuple[Column, ...]]
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
 
 def _as_they_come(columns: Sequence[Column]) -> tuple[Column, ...]:
@@ -315,6 +316,7 @@ _STEPS = (
             Column("errors", "float", "1", "errors reported"),
         ),
         needs=tuple(column.name for column in QUESTIONS["site_totals"].columns[2:]),
+        uses=("quantiles",),
     ),
     Step(
         "proxy_table",

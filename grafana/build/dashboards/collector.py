@@ -103,6 +103,7 @@ DASHBOARD = Dashboard(
             "Acknowledgements",
             "How long a request waits from its whole body to the answer: half, 95 % and 99 % waited no longer.",
             Flux("collector_latencies", (), steps=("together", "quantiles")),
+            points=120,
             overrides=colours.series(colours.QUANTILES),
         ),
         Row("Where is it wrong"),
