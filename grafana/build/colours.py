@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from records.panels import STATES
+from scrapewatch.measurements import BREAKER_STATES
 
 GOOD: Final = "#009E73"
 WARN: Final = "#E69F00"
@@ -71,6 +72,7 @@ SITES = MappingProxyType(
     }
 )
 """Sites that many watch have a colour of their own; any other takes the next of Grafana's palette."""
+QUANTILES = MappingProxyType({"p50": GOOD, "p95": WARN, "p99": BAD})
 
 
 def series(colours: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -92,6 +94,19 @@ def words(colours: Mapping[str, str]) -> list[dict[str, Any]]:
             "options": {
                 word: {"color": colour, "index": k, "text": word.replace("_", " ")}
                 for k, (word, colour) in enumerate(colours.items())
+            },
+        }
+    ]
+
+
+def breaker_codes() -> list[dict[str, Any]]:
+    """Mappings of the codes of a circuit breaker's states."""
+    return [
+        {
+            "type": "value",
+            "options": {
+                str(code): {"color": BREAKERS[state], "index": code, "text": state.replace("_", " ")}
+                for state, code in BREAKER_STATES.items()
             },
         }
     ]

@@ -36,7 +36,7 @@ _OF_V: Final = {
     "v.windowPeriod": "params.every",
 }
 # Names of fields that a statement asks for: `_field == "count"`, or a pattern of names in brackets.
-_PATTERN: Final = re.compile(r"/\^\(([\w|\[\]-]+)\)\$/")
+_PATTERN: Final = re.compile(r"/\^([^/\s]+)\$/")
 
 # Grafana quotes what stands in a pattern such that nothing gets out of it; taken out of the pattern again it is text.
 _AS_TEXT: Final = (
@@ -73,10 +73,12 @@ def text_of(
 
     """
     question, text = source(name)
+    # Each once, those before it that it uses.
+    written = dict.fromkeys(each for step in (*steps, *compared) for each in (*STEPS[step].uses, step))
     imports = sorted(
         {
             *_IMPORT.findall(text),
-            *(i for step in (*steps, *compared) for i in _IMPORT.findall(step_text(step))),
+            *(i for step in written for i in _IMPORT.findall(step_text(step))),
             'import "strings"',
         }
     )
@@ -87,7 +89,7 @@ def text_of(
         "\n".join(imports),
         _reading(question, whole_windows, early),
         _asking(question, _without_imports(text), columns, steps),
-        *(_without_imports(step_text(step)) for step in (*steps, *compared)),
+        *(_without_imports(step_text(step)) for step in written),
         _answer(
             "\n".join(
                 [
@@ -245,7 +247,7 @@ def _rows(
             by_field,
         ]
     if not question.by_window:
-        calls += ['drop(columns: ["_time"])', "map(fn: (r) => ({r with _time: params.start}))"]
+        calls.append("map(fn: (r) => ({r with _time: time(v: r._time)}))")
     return statement, calls
 
 

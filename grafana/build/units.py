@@ -12,6 +12,7 @@ UNITS = MappingProxyType(
         "ms": "ms",
         "By": "bytes",
         "By/s": "Bps",
+        "s/s": "percentunit",
         "1/s": "short",
         "MiBy": "mbytes",
         "percent": "percent",

@@ -18,6 +18,9 @@ NO_HOSTS: Final = (
 NO_COSTS: Final = (
     "No costs were reported in this time. Let scrapers report `cost` or `proxy` events (docs/events.md)."
 )
+NO_PROXIES: Final = "No requests through proxies were reported in this time. Let scrapers report `proxy` events (docs/events.md)."
+NO_BREAKERS: Final = "No circuit breaker was reported in this time or the day before it. Scrapers report them as `circuit_breaker` events."
+NO_COLLECTOR: Final = "No collector reported in this time. Choose a longer one, or look whether one runs: /readyz says what is wrong."
 NO_LIVE: Final = (
     "Nothing this second. Live panels need GRAFANA_URL and GRAFANA_TOKEN at the collector (docs/live.md)."
 )
@@ -31,6 +34,14 @@ TO_SESSION: Final = (
 """From a cell that names a session to that session."""
 TO_SITE: Final = (f"/d/scrapewatch-sites?var-site=${{__field.name}}&{_KEEP}", "This site")
 """From a series that is named after a site to that site."""
+
+TO_LATEST_SESSION: Final = (
+    f"/d/scrapewatch-session?var-session=${{__data.fields.latest_session_id:percentencode}}&{_KEEP}&${{site:queryparam}}",
+    "The session that had it last",
+)
+"""From a row with a ``latest_session_id`` to that session."""
+SITE_OF_ROW: Final = f"/d/scrapewatch-sites?var-site=${{__data.fields.site:percentencode}}&{_KEEP}"
+"""From a row with a ``site`` to that site."""
 
 
 def to(uid: str, words: str) -> tuple[str, str]:

@@ -191,12 +191,16 @@ SOURCES = MappingProxyType({source.name: source for source in (*_SOURCES, *_ECON
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step makes: ``gives`` says its columns of those that come; ``needs`` are fields that must come."""
+    """What a step makes: ``gives`` says its columns of those that come.
+
+    ``needs`` are fields that must come, ``uses`` are other steps whose functions it calls.
+    """
 
     name: str
     description: str
     gives: Callable[[Sequence[Column]], tuple[Column, ...]]
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
 
 def _as_they_come(columns: Sequence[Column]) -> tuple[Column, ...]:
@@ -227,6 +231,18 @@ def _quality(columns: Sequence[Column]) -> tuple[Column, ...]:
         Column("duplicate_share", "float", "share", "share of them that were seen before"),
     )
 
+
+def _means(columns: Sequence[Column]) -> tuple[Column, ...]:
+    return tuple(
+        Column(c.name.removesuffix("_sum"), "float", c.unit, f"mean of what was added up: {c.description}")
+        for c in columns
+        if c.name.endswith("_sum")
+    )
+
+
+_QUANTILES = tuple(
+    Column(f"p{round(100 * q)}", "float", "s", f"{100 * q:g} % took no longer") for q in (0.5, 0.95, 0.99)
+)
 
 _STEPS = (
     Step("together", "All tags together: the sum of each field.", _as_they_come),
@@ -347,6 +363,97 @@ _STEPS = (
         "Share of attempts that brought a good page.",
         _one("success_rate", "share", "share of attempts that brought a good page"),
         needs=("pages", "ok", "errors"),
+    ),
+    Step("total", "The sum of each series over the whole range.", _as_they_come),
+    Step("worst", "The highest of all series of a field.", _as_they_come),
+    Step(
+        "now_and_change",
+        "A figure of the range, and by how much it is more than before.",
+        lambda columns: (
+            replace(columns[0], name="now"),
+            Column("change", "float", "percent", "by how much it is more than before"),
+        ),
+    ),
+    Step("means", "Of each pair <name>_sum and <name>_count the mean, as <name>.", _means),
+    Step(
+        "quantiles",
+        "The times that half, 95 % and 99 % did not exceed, of a histogram.",
+        lambda columns: _QUANTILES,
+        needs=histogram.FIELDS,
+    ),
+    Step("p95", "Of the quantiles the one that 95 % did not exceed.", lambda columns: _QUANTILES[1:2]),
+    Step(
+        "block_share",
+        "Share of pages that were blocked.",
+        _one("block_share", "share", "share of pages that were a block, captcha or consent wall"),
+        needs=("pages", "blocked"),
+    ),
+    Step(
+        "failed_share",
+        "Share of attempts that ended badly.",
+        _one("failed_share", "share", "share of the attempts that ended badly, of those that ended"),
+        needs=("succeeded", "failed"),
+    ),
+    Step(
+        "good_share",
+        "Share of requests that did not fail.",
+        _one("good_share", "share", "share of requests that did not fail"),
+        needs=("requests", "failures"),
+    ),
+    Step(
+        "ban_share",
+        "Share of requests after which the proxy was banned.",
+        _one("ban_share", "share", "share of requests after which the proxy was banned"),
+        needs=("requests", "bans"),
+    ),
+    Step(
+        "cost_of_thousand",
+        "What 1,000 requests that did not fail cost.",
+        _one("cost_of_thousand", "currency", "cost of 1,000 requests that did not fail"),
+        needs=("requests", "failures", "cost"),
+    ),
+    Step("by_provider", "The proxies of each provider together.", _as_they_come),
+    Step(
+        "site_table",
+        "A row for each site.",
+        lambda columns: (
+            Column("scraped", "float", "1", "postings found"),
+            Column("pages", "float", "1", "pages processed"),
+            Column("success_rate", "float", "share", "share of attempts that brought a good page"),
+            Column("block_share", "float", "share", "share of pages that were blocked"),
+            Column("mean_time", "float", "s", "mean time of a page"),
+            Column("p95", "float", "s", "95 % of pages took no longer"),
+            Column("duration_max", "float", "s", "the slowest page"),
+            Column("errors", "float", "1", "errors reported"),
+        ),
+        needs=tuple(column.name for column in QUESTIONS["site_totals"].columns[2:]),
+        uses=("quantiles",),
+    ),
+    Step(
+        "proxy_table",
+        "A row for each proxy.",
+        lambda columns: (
+            Column("requests", "float", "1", "requests"),
+            Column("good_share", "float", "share", "share of requests that did not fail"),
+            Column("ban_share", "float", "share", "share of requests after which it was banned"),
+            Column("latency", "float", "s", "mean latency"),
+            Column("latency_max", "float", "s", "highest latency"),
+            Column("bytes", "float", "By", "bytes carried"),
+            Column("cost", "float", "currency", "cost"),
+            Column("cost_of_thousand", "float", "currency", "cost of 1,000 requests that did not fail"),
+        ),
+        needs=tuple(column.name for column in QUESTIONS["proxies"].columns[3:]),
+    ),
+    Step("error_table", "A row for each site, a column for each type of error.", lambda columns: ()),
+    Step(
+        "distribution",
+        "A row for each bucket of a histogram, a column for each site.",
+        lambda columns: (),
+        needs=histogram.FIELDS,
+    ),
+    Step("week", "The hours of many days as those of one week.", _as_they_come),
+    Step(
+        "week_table", "A week as a table: a row for each hour, a column for each weekday.", lambda columns: ()
     ),
 )
 

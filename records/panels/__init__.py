@@ -302,6 +302,16 @@ _ALL = (
         ),
     ),
     Panel(
+        "site_retries",
+        "Attempts at a site after the first of a session, by when they began.",
+        (
+            _time("time", "start of the window"),
+            _s("metric", "the site"),
+            _n("retries", "attempts after the first"),
+        ),
+        over_time=True,
+    ),
+    Panel(
         "jobs_by_search",
         "What each search brought in the sessions that began in the range, the one with most postings first.",
         (

@@ -41,8 +41,8 @@ PLAIN: Final = "plain-site"
 """… and one as anybody would, to which just the same happened."""
 
 DAYS: Final = 60
-RUNNING, STALLED = "run-now", "run-stalled"
-"""Sessions that go on: one as it should, one that fell silent."""
+DONE: Final = "run-done"
+"""A session that ended a few minutes ago, and has something of everything."""
 
 _HOST: Final = "worker-1"
 _KINDS: Final = ("healthy", "degraded", "healthy", "blocked", "healthy", "empty", "truncated")
@@ -78,11 +78,11 @@ def events(now: int) -> list[Said]:
 
 
 def _sessions(now: int) -> Iterator[Said]:
-    yield from _Session(RUNNING, now - 14 * MINUTE, "running", SITES).events(28, 30 * SECOND)
-    yield from _Session(STALLED, now - 50 * MINUTE, "running", SITES[:1]).events(25, MINUTE)
+    yield from _Session("run-now", now - 14 * MINUTE, "running", SITES).events(28, 30 * SECOND)
+    yield from _Session("run-stalled", now - 50 * MINUTE, "running", SITES[:1]).events(25, MINUTE)
     yield from _Session("run-paused", now - 30 * MINUTE, "paused", SITES[:2]).events(12, MINUTE)
     yield from _Session("run-failed", now - 12 * MINUTE, "blocked", SITES[1:]).events(14, 30 * SECOND)
-    yield from _Session("run-done", now - 13 * MINUTE, "healthy", SITES).events(20, 30 * SECOND)
+    yield from _Session(DONE, now - 13 * MINUTE, "healthy", SITES).events(20, 30 * SECOND)
     yield _said("session_queued", _opening("python", "Berlin", SITES), now - 2 * MINUTE, "run-queued")
     for ago in (MINUTE, HOUR):
         yield from _Session(
@@ -90,7 +90,7 @@ def _sessions(now: int) -> Iterator[Said]:
         ).events(2, MINUTE)
     for number, ago in enumerate([*range(1, 24), *range(24, 168, 5), *range(168, DAYS * 24, 21)]):
         kind = _KINDS[number % len(_KINDS)]
-        steps, step = (14, MINUTE) if ago < 24 else (5, 4 * MINUTE)
+        steps, step = (10, MINUTE) if ago < 24 else (4, 4 * MINUTE)
         yield from _Session(f"run-{number:03d}", now - ago * HOUR, kind, SITES).events(steps, step)
 
 
@@ -112,7 +112,16 @@ class _Session:
             yield self._said("site_started", {"site": site, "attempt": 1}, self.start + SECOND)
         for number in range(1, steps + 1):
             yield from self._step(draw, self.start + number * step, number, steps, step)
+            if number == steps // 2:
+                yield from self._retry(self.start + number * step + step // 2)
         yield from self._end(self.start + (steps + 1) * step, steps)
+
+    def _retry(self, time: int) -> Iterator[Said]:
+        """The first attempt at the first two sites fails, and a second one begins."""
+        failed = {"attempt": 1, "success": False, "error_message": "timeout", "duration": 30.0}
+        for site in self.sites if self.sites[0] == PLAIN else self.sites[:2]:
+            yield self._said("site_finished", {"site": site, **failed}, time)
+            yield self._said("site_started", {"site": site, "attempt": 2}, time + SECOND)
 
     def _step(self, draw: Draw, time: int, number: int, steps: int, step: int) -> Iterator[Said]:
         minutes = step / MINUTE
@@ -260,8 +269,9 @@ class _Session:
                 yield self._said("session_paused", {"reason": "maintenance"}, time)
             return
         success = self.kind != "blocked"
-        for site in self.sites:
-            outcome = {"site": site, "attempt": 1, "success": success, "duration": 10.0 * steps}
+        for nth, site in enumerate(self.sites):
+            attempt = 2 if nth < 2 or self.sites[0] == PLAIN else 1
+            outcome = {"site": site, "attempt": attempt, "success": success, "duration": 10.0 * steps}
             if not success:
                 outcome["error_message"] = "403: the site refuses"
             yield self._said("site_finished", outcome, time)
@@ -278,9 +288,9 @@ def _machine(now: int) -> Iterator[Said]:
     before = 0
     steps = (
         (15 * SECOND, 20 * MINUTE),
-        (2 * MINUTE, 7 * HOUR),
-        (HOUR, 8 * DAY),
-        (8 * HOUR, DAYS * DAY),
+        (5 * MINUTE, 7 * HOUR),
+        (2 * HOUR, 8 * DAY),
+        (12 * HOUR, DAYS * DAY),
     )
     for every, until in steps:
         for ago in range(before, until, every):

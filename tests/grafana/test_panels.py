@@ -25,7 +25,7 @@ from tests.grafana.conftest import Stores
 from tests.grafana.expansion import Variable
 from tests.grafana.flux_source import FluxSource, QueryError
 from tests.grafana.frames import Frame, rows
-from tests.grafana.history import HOSTILE, PLAIN, RUNNING, SITES
+from tests.grafana.history import DONE, HOSTILE, PLAIN, SITES
 
 FOLDER: Final = Path(__file__).parents[2] / "grafana" / "dashboards"
 DASHBOARDS: Final = {
@@ -70,7 +70,7 @@ def chosen(asker: Asker, stores: Stores) -> dict[tuple[str, str], dict[str, Vari
     """The variables of each dashboard for each of the choices: asked for once."""
     return {
         (name, choice): asker.variables(
-            dashboard, {"session": RUNNING, **choices}, stores.now - length, stores.now
+            dashboard, {"session": DONE, **choices}, stores.now - length, stores.now
         )
         for name, dashboard in DASHBOARDS.items()
         for choice, (choices, length) in CHOICES.items()

@@ -8,13 +8,17 @@ from typing import Final
 from grafana.build.dashboard import Dashboard
 from grafana.build.dashboards import (
     alerts,
+    collector,
     costs,
     infrastructure,
     market,
     overview,
+    performance,
+    proxies,
     quality,
     session,
     sessions,
+    sites,
 )
 from grafana.build.panels import Panel
 
@@ -22,10 +26,14 @@ ALL: Final[tuple[Dashboard, ...]] = (
     overview.DASHBOARD,
     sessions.DASHBOARD,
     session.DASHBOARD,
+    performance.DASHBOARD,
+    sites.DASHBOARD,
+    proxies.DASHBOARD,
     quality.DASHBOARD,
     market.DASHBOARD,
     costs.DASHBOARD,
     infrastructure.DASHBOARD,
+    collector.DASHBOARD,
     alerts.DASHBOARD,
 )
 """All dashboards."""

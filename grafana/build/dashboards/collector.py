@@ -6,15 +6,11 @@ from typing import Any, Final
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import ANY_IS_BAD, PLAIN, Flux, Panel, Row, Step, steps
+from grafana.build.panels import ANY_IS_BAD, BARS, PLAIN, Flux, Panel, Row, Step, steps
 
 _STEPS: Final = ("commit", "fold", "write_series", "apply_records")
 _WORDS: Final = {"write_series": "write points", "apply_records": "apply records"}
 _LATE: Final = steps(colours.GOOD, (60, colours.WARN), (600, colours.BAD))
-_BARS: Final = {
-    **{"drawStyle": "bars", "fillOpacity": 60, "lineWidth": 0},
-    "stacking": {"mode": "normal", "group": "A"},
-}
 
 
 def _sum(
@@ -69,7 +65,9 @@ DASHBOARD = Dashboard(
         Row("What is happening"),
         _sum("Accepted", "Events made durable and acknowledged in this time.", "accepted"),
         _sum("Delivered", "Events that came to both stores in this time.", "delivered"),
-        _latest("Spooled", "Events that wait in the spool; the most of the last window.", "spooled", decimals=0),
+        _latest(
+            "Spooled", "Events that wait in the spool; the most of the last window.", "spooled", decimals=0
+        ),
         _sum(
             "Dead letters",
             "Events whose point a store rejected for good, less those replayed. `scrapewatch spool` shows and replays them.",
@@ -105,6 +103,7 @@ DASHBOARD = Dashboard(
             "Acknowledgements",
             "How long a request waits from its whole body to the answer: half, 95 % and 99 % waited no longer.",
             Flux("collector_latencies", (), steps=("together", "quantiles")),
+            points=120,
             overrides=colours.series(colours.QUANTILES),
         ),
         Row("Where is it wrong"),
@@ -121,20 +120,20 @@ DASHBOARD = Dashboard(
         ),
         _over_time(
             "Turned away",
-            "What was not taken in each window: known events, items that were no events, requests refused as a whole, live messages dropped.",
+            "Known events, items that were no events, requests refused as a whole, and live messages dropped, in each window.",
             Flux(
                 "collector_throughput",
                 ("duplicates", "rejected", "refused", "live_dropped"),
                 steps=("together",),
             ),
-            custom=_BARS,
+            custom=BARS,
             names={"live_dropped": "live messages dropped"},
         ),
         _over_time(
             "Dead letters over time",
             "Events whose point a store rejected for good in each window, less those replayed.",
             Flux("collector_throughput", ("dead_lettered",), steps=("together",)),
-            custom=_BARS,
+            custom=BARS,
             low=None,
             names={"dead_lettered": "dead letters"},
         ),

@@ -17,17 +17,6 @@ from grafana.build.panels import (
     steps,
 )
 
-_BREAKERS = (
-    {
-        "type": "value",
-        "options": {
-            "0": {"text": "closed", "color": colours.GOOD, "index": 0},
-            "1": {"text": "half open", "color": colours.WARN, "index": 1},
-            "2": {"text": "open", "color": colours.BAD, "index": 2},
-        },
-    },
-)
-
 DASHBOARD = Dashboard(
     uid="scrapewatch-overview",
     title="Overview",
@@ -54,7 +43,7 @@ DASHBOARD = Dashboard(
                 Flux(
                     "throughput",
                     ("scraped",),
-                    steps=("together", "dense", "per_minute"),
+                    steps=("together", "per_minute", "dense"),
                     whole_windows=True,
                 ),
             ),
@@ -147,7 +136,7 @@ DASHBOARD = Dashboard(
                 Flux(
                     "throughput",
                     ("scraped",),
-                    steps=("dense", "per_minute"),
+                    steps=("per_minute", "dense"),
                     named_by="site",
                     whole_windows=True,
                 ),
@@ -183,11 +172,11 @@ DASHBOARD = Dashboard(
             "state-timeline",
             "The state of each site's circuit breaker as it was last reported.",
             (Flux("breaker_states", ("state",), named_by="site", early="1d"),),
-            empty="No circuit breaker reported in this time or the day before it. Scrapers report them as `circuit_breaker` events.",
+            empty=words.NO_BREAKERS,
             height=7,
             unit="none",
             thresholds=steps(colours.GOOD, (1, colours.WARN), (2, colours.BAD)),
-            mappings=_BREAKERS,
+            mappings=colours.breaker_codes(),
             options={"legend": {"showLegend": False}},
         ),
         Panel(

@@ -220,6 +220,7 @@ DASHBOARD = Dashboard(
             "The time that half, 95 % and 99 % of pages did not exceed, read from a histogram whose edges are √2 apart.",
             (Flux("response_times", (), steps=("together", "quantiles")),),
             empty=words.NO_EVENTS,
+            points=120,
             low=0,
             overrides=colours.series(colours.QUANTILES),
         ),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from grafana.build import words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import FAILURE, STACKED, SUCCESS, Flux, Panel, Row
-
-_COUNTS: Final = ("requests", "failures", "bans", "cost")
+from grafana.build.panels import BARS, FAILURE, STACKED, SUCCESS, Flux, Panel, Row
 
 
 def _figure(title: str, description: str, target: Flux, **more: Any) -> Panel:
@@ -21,9 +19,9 @@ def _figure(title: str, description: str, target: Flux, **more: Any) -> Panel:
     )
 
 
-def _of_all(column: str) -> Flux:
+def _of_all(step: str) -> Flux:
     """A figure that follows from the counts of all proxies in the whole range."""
-    return Flux("proxies", _COUNTS, steps=("together", "total", "of_requests", column))
+    return Flux("proxies", (), steps=("together", "total", step))
 
 
 def _by_provider(title: str, description: str, target: Flux, **more: Any) -> Panel:
@@ -74,7 +72,7 @@ DASHBOARD = Dashboard(
         _figure(
             "Cost of 1,000",
             "What 1,000 good requests cost, in your currency.",
-            _of_all("cost_per_thousand"),
+            _of_all("cost_of_thousand"),
             decimals=2,
         ),
         Row("Is it normal"),
@@ -93,12 +91,7 @@ DASHBOARD = Dashboard(
         _by_provider(
             "Good requests by provider",
             "Share of requests that did not fail.",
-            Flux(
-                "proxies",
-                _COUNTS,
-                steps=("by_provider", "of_requests", "good_share"),
-                named_by="provider",
-            ),
+            Flux("proxies", (), steps=("by_provider", "good_share"), named_by="provider"),
             high=1,
         ),
         _by_provider(
@@ -127,12 +120,7 @@ DASHBOARD = Dashboard(
         _by_provider(
             "Bans by provider",
             "Share of requests after which the proxy was banned.",
-            Flux(
-                "proxies",
-                _COUNTS,
-                steps=("by_provider", "of_requests", "ban_share"),
-                named_by="provider",
-            ),
+            Flux("proxies", (), steps=("by_provider", "ban_share"), named_by="provider"),
         ),
         _by_provider(
             "Highest latency",
@@ -149,8 +137,11 @@ DASHBOARD = Dashboard(
             width=24,
             height=10,
             names={
-                **{"good_share": "good", "ban_share": "banned", "latency": "mean latency"},
-                **{"latency_max": "highest latency", "cost_per_thousand": "cost of 1,000 good"},
+                "good_share": "good",
+                "ban_share": "banned",
+                "latency": "mean latency",
+                "latency_max": "highest latency",
+                "cost_of_thousand": "cost of 1,000 good",
             },
         ),
         _by_provider(
@@ -158,7 +149,7 @@ DASHBOARD = Dashboard(
             "What the proxies of each provider cost in each window, by their own account, in your currency.",
             Flux("proxies", ("cost",), steps=("by_provider",), named_by="provider"),
             width=24,
-            custom={**STACKED, "drawStyle": "bars"},
+            custom=BARS,
         ),
     ),
 )

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import FAILURE, SUCCESS, Flux, Panel, Row, Sql
-
-_BARS: Final = {
-    **{"drawStyle": "bars", "fillOpacity": 60, "lineWidth": 0},
-    "stacking": {"mode": "normal", "group": "A"},
-}
+from grafana.build.panels import BARS, FAILURE, SUCCESS, Flux, Panel, Row, Sql, steps
 
 
 def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> Panel:
@@ -64,8 +59,11 @@ DASHBOARD = Dashboard(
             width=24,
             height=7,
             names={
-                **{"scraped": "postings", "success_rate": "success", "block_share": "blocked"},
-                **{"mean_time": "mean time", "duration_max": "slowest"},
+                "scraped": "postings",
+                "success_rate": "success",
+                "block_share": "blocked",
+                "mean_time": "mean time",
+                "duration_max": "slowest",
             },
             overrides=[
                 _coloured("success_rate", SUCCESS),
@@ -117,7 +115,7 @@ DASHBOARD = Dashboard(
             "Errors reported in each window, the chosen sites together.",
             (Flux("errors", ("count",), steps=("by_type",), named_by="type"),),
             empty=words.NO_ERRORS,
-            custom=_BARS,
+            custom=BARS,
             overrides=colours.series(colours.ERRORS),
         ),
         Panel(
@@ -145,9 +143,9 @@ DASHBOARD = Dashboard(
         _by_site(
             "Retries",
             "Attempts at a site after the first of a session, by when they began.",
-            Sql("site_retries", as_series=True),
+            Sql("site_retries"),
             empty="No site was tried again in this time.",
-            custom=_BARS,
+            custom=BARS,
         ),
         _by_site(
             "Time of an attempt",
@@ -162,8 +160,8 @@ DASHBOARD = Dashboard(
             (Flux("breaker_states", ("state",), named_by="site", early="1d"),),
             empty=words.NO_BREAKERS,
             unit="none",
-            thresholds=colours.BREAKER_STEPS,
-            mappings=colours.BREAKER_WORDS,
+            thresholds=steps(colours.GOOD, (1, colours.WARN), (2, colours.BAD)),
+            mappings=colours.breaker_codes(),
             options={"legend": {"showLegend": False}},
         ),
         Row("Why"),

@@ -4,5 +4,5 @@ block_share = (tables=<-, params) => tables
     |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
     |> filter(fn: (r) => exists r.pages and r.pages > 0.0)
     |> map(fn: (r) => ({r with _field: "block_share", _value: if exists r.blocked then r.blocked / r.pages else 0.0}))
-    |> drop(columns: ["pages", "blocked"])
+    |> drop(columns: ["blocked", "pages"])
     |> group(columns: ["_time", "_value"], mode: "except")

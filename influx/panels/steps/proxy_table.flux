@@ -25,7 +25,7 @@ proxy_table = (tables=<-, params) => {
                     latency_max: or_none(v: r.latency_max, known: exists r.latency_max),
                     bytes: or_none(v: r.bytes, known: exists r.bytes),
                     cost: cost,
-                    cost_per_thousand: if good > 0.0 then cost * 1000.0 / good else 0.0,
+                    cost_of_thousand: if good > 0.0 then cost * 1000.0 / good else 0.0,
                 }
             },
         )

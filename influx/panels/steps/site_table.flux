@@ -1,14 +1,8 @@
 // A row for each site: what it came to in the whole range, and the shares and times that follow.
 site_table = (tables=<-, params) => {
-    counts = tables
-        |> filter(fn: (r) => r._field !~ /^h[0-9][0-9]$/)
-    times = tables
-        |> filter(fn: (r) => r._field =~ /^h[0-9][0-9]$/)
-        |> quantiles(params: params)
-        |> filter(fn: (r) => r._field == "p95")
     or_none = (v, known) => if known then v else 0.0
 
-    return union(tables: [counts, times])
+    return tables
         |> group()
         |> pivot(rowKey: ["site"], columnKey: ["_field"], valueColumn: "_value")
         |> map(
@@ -26,7 +20,7 @@ site_table = (tables=<-, params) => {
                     success_rate: if made > 0.0 then ok / made else 0.0,
                     block_share: if pages > 0.0 then blocked / pages else 0.0,
                     mean_time: if exists r.duration_count and r.duration_count > 0.0 then r.duration_sum / r.duration_count else 0.0,
-                    p95: or_none(v: r.p95, known: exists r.p95),
+                    p95: quantile(r: r, q: 0.95),
                     duration_max: or_none(v: r.duration_max, known: exists r.duration_max),
                     errors: errors,
                 }
