@@ -1,9 +1,10 @@
--- By weeks that begin on Thursdays, as those of the epoch do; of the currency that most postings name.
+-- By weeks that begin on Thursdays, as those of the epoch do; of the currency that most postings name. Of a search at most
+-- 200 postings of each day are looked at.
 WITH paid AS (
     SELECT market.day - market.day % 7 AS week, split_part(market.value, ' ', 1) AS currency,
            split_part(market.value, ' ', 2)::float8 AS amount, sum(market.n) AS n
-    FROM panels.market($__unixEpochFrom() / 86400, $__unixEpochTo() / 86400,
-                       ARRAY[${search:sqlstring}]::text[], ARRAY[]::text[], NULL) AS market
+    FROM generate_series($__unixEpochFrom() / 86400, $__unixEpochTo() / 86400) AS each (of_day)
+    CROSS JOIN LATERAL panels.market(each.of_day, each.of_day, ARRAY[${search:sqlstring}]::text[], ARRAY[]::text[], 200) AS market
     WHERE market.kind = 'salary'
     GROUP BY 1, 2, 3
     HAVING sum(market.n) > 0

@@ -10,7 +10,7 @@ WITH paid AS (
     SELECT amount, currency, n, sum(n) OVER (ORDER BY amount) AS reached, sum(n) OVER () AS total
     FROM paid
     WHERE currency = (SELECT currency FROM paid GROUP BY currency ORDER BY sum(n) DESC, currency LIMIT 1)
-), scale AS (
+), scale AS MATERIALIZED (
     SELECT to_char(greatest(min(amount) FILTER (WHERE reached >= 0.5::float8 * total), 1) / 10, '9EEEE')::float8 AS width
     FROM reached
 ), bands AS (

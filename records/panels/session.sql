@@ -1,4 +1,4 @@
-SELECT session_id, status, status_reason, verdict, source, search_term, location, array_to_string(sites, ', ') AS sites,
+SELECT session_id, status, status_reason, verdict, source, search_term, location, (SELECT string_agg(site, ', ') FROM jsonb_array_elements_text(sites) AS site) AS sites,
        begun_at, completed_at, last_event_at,
        coalesce(duration_seconds, extract(epoch FROM last_event_at - started_at)::float8) AS duration_seconds,
        total_jobs_found, total_jobs_saved, duplicates_skipped, jobs_dropped, jobs_invalid, total_pages,

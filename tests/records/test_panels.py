@@ -141,6 +141,17 @@ def events(tenant: str, now: int) -> list[dict[str, Any]]:
         )
     tell("s3", "session_queued", now - DAY, source="node")
     tell("s4", "session_started", now - 3_600 * SECOND, search_term="Python")
+    tell(
+        "s4",
+        "job_scraped",
+        now - 3_500 * SECOND,
+        site="indeed",
+        count=10,
+        saved=6,
+        duplicate=2,
+        dropped=1,
+        invalid=1,
+    )
     for k in range(600):
         session = chance.choice(tuple(SEARCHES))
         job = {
@@ -320,7 +331,7 @@ def test_sessions_are_those_of_the_list(filled: Filled) -> None:
         for field in fields(session):
             if field.name in row and field.name != "sites":
                 assert row[field.name] == getattr(session, field.name), field.name
-        assert row["sites"] == ", ".join(session.sites)
+        assert (row["sites"] or "") == ", ".join(session.sites)
         assert row["blocked_share"] == (
             session.pages_blocked / session.total_pages if session.total_pages else None
         )

@@ -27,12 +27,11 @@ DO $$ BEGIN
 END $$
 """
 
-_OWN = "tenant = (SELECT reader.tenant FROM panels.readers AS reader WHERE reader.role = current_user)"
+_OWN = "tenant = (SELECT reader.tenant FROM panels.readers AS reader WHERE reader.role = session_user)"
 
 _SESSIONS = """
 SELECT session_id, source, search_term, location,
-       ARRAY(SELECT jsonb_array_elements_text(sites)) AS sites,
-       schedule, max_jobs_per_site, max_concurrency, status, status_reason, verdict, verdict_evidence,
+       sites, schedule, max_jobs_per_site, max_concurrency, status, status_reason, verdict, verdict_evidence,
        begun_at, queued_at, started_at, completed_at, last_event_at, stalled_at, closed_by, duration_seconds,
        total_jobs_found, total_jobs_saved, duplicates_skipped, jobs_dropped, jobs_invalid,
        total_pages, pages_ok, pages_blocked, errors_count, total_sites, successful_sites, failed_sites, events
@@ -117,53 +116,77 @@ _FUNCTIONS = (
         SELECT ARRAY(SELECT coalesce(lower(panels.plain(term)), '') FROM unnest(terms) AS term)
     $$
     """,
-    # What counts of the postings that first came from the day first_day to last_day (days since 1970-01-01): of all postings the counts
-    # that are kept; of a search or a company those of its newest postings, at most "most" of them (null: all).
+    # Of the postings that first came from the day first_day to last_day (days since 1970-01-01) the newest, at most "most", of some searches
+    # and companies. Nothing that a reader says is tried within, so it needs no barrier, beyond which PostgreSQL would not see the order.
+    """
+    CREATE FUNCTION panels.newest_postings(first_day int, last_day int, searches text[], companies text[], most bigint)
+    RETURNS SETOF panels.postings LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog AS $$
+    DECLARE
+        own text := (SELECT reader.tenant FROM panels.readers AS reader WHERE reader.role = session_user);
+        start timestamptz := to_timestamp(first_day * 86400::float8);
+        stop timestamptz := to_timestamp((last_day + 1) * 86400::float8);
+        keys text[] := panels.search_keys(searches);
+    BEGIN
+        IF NOT panels.any_of(companies) THEN
+            RETURN QUERY
+                SELECT found.* FROM unnest(companies) AS chosen (name) CROSS JOIN LATERAL (
+                    {postings} WHERE tenant = own AND company = chosen.name AND first_seen >= start AND first_seen < stop
+                      AND (panels.any_of(keys) OR search_key = ANY (keys))
+                    ORDER BY first_seen DESC LIMIT most
+                ) AS found ORDER BY found.first_seen DESC LIMIT most;
+        ELSIF NOT panels.any_of(keys) THEN
+            RETURN QUERY
+                SELECT found.* FROM unnest(keys) AS chosen (key) CROSS JOIN LATERAL (
+                    {postings} WHERE tenant = own AND search_key = chosen.key AND first_seen >= start AND first_seen < stop
+                    ORDER BY first_seen DESC LIMIT most
+                ) AS found ORDER BY found.first_seen DESC LIMIT most;
+        ELSE
+            RETURN QUERY
+                {postings} WHERE tenant = own AND first_seen >= start AND first_seen < stop ORDER BY first_seen DESC LIMIT most;
+        END IF;
+    END
+    $$
+    """.replace("{postings}", _POSTINGS),
+    # What counts of the postings that first came from first_day to last_day: of all postings the counts that are kept; of a search or a
+    # company those of its newest postings, at most "most" of them. All parts are of the same types, or a condition on the kind would
+    # only be tried on what was read of all kinds.
     """
     CREATE FUNCTION panels.market(first_day int, last_day int, searches text[], companies text[], most bigint DEFAULT 2000)
     RETURNS TABLE (kind text, day int, value text, n bigint) LANGUAGE sql STABLE PARALLEL SAFE AS $$
-        SELECT counted.kind, counted.day, counted.value, counted.n
+        SELECT counted.kind::text, counted.day, counted.value::text, counted.n
         FROM panels.market_days AS counted
         WHERE panels.any_of(searches) AND panels.any_of(companies)
           AND counted.kind NOT IN ('company', 'weekly') AND counted.day BETWEEN first_day AND last_day
         UNION ALL
         -- Companies are kept by the week, too: there are thousands on any day.
-        SELECT 'company', counted.day, counted.value, counted.n
+        SELECT 'company'::text, counted.day, counted.value::text, counted.n
         FROM panels.market_days AS counted
         WHERE panels.any_of(searches) AND panels.any_of(companies)
           AND counted.kind = 'weekly' AND counted.day BETWEEN first_day AND last_day - 6
         UNION ALL
-        SELECT 'company', counted.day, counted.value, counted.n
+        SELECT 'company'::text, counted.day, counted.value::text, counted.n
         FROM panels.market_days AS counted
         WHERE panels.any_of(searches) AND panels.any_of(companies)
           AND counted.kind = 'company'
           AND (counted.day BETWEEN first_day AND least((first_day + 6) / 7 * 7 - 1, last_day)
                OR counted.day BETWEEN greatest((last_day + 1) / 7 * 7, (first_day + 6) / 7 * 7) AND last_day)
         UNION ALL
-        SELECT fact.kind, found.day, fact.value, 1
-        FROM (
-            SELECT posting.*
-            FROM panels.postings AS posting
-            WHERE NOT (panels.any_of(searches) AND panels.any_of(companies))
-              AND posting.first_seen >= to_timestamp(first_day * 86400::float8)
-              AND posting.first_seen < to_timestamp((last_day + 1) * 86400::float8)
-              AND panels.among(posting.search_key, panels.search_keys(searches))
-              AND panels.among(posting.company, companies)
-            ORDER BY posting.first_seen DESC
-            LIMIT most
-        ) AS found
+        SELECT fact.kind, found.day, fact.value, 1::bigint
+        FROM panels.newest_postings(first_day, last_day, searches, companies, most) AS found
         CROSS JOIN LATERAL (
-            SELECT 'posting' AS kind, '' AS value
-            UNION ALL SELECT 'site', panels.plain(found.site_name)
-            UNION ALL SELECT 'company', panels.plain(found.company)
-            UNION ALL SELECT 'location', panels.plain(found.place)
-            UNION ALL SELECT 'remote', CASE WHEN found.is_remote THEN 'yes' ELSE 'no' END WHERE found.is_remote IS NOT NULL
+            SELECT 'posting'::text AS kind, ''::text AS value
+            UNION ALL SELECT 'site'::text, panels.plain(found.site_name)
+            UNION ALL SELECT 'company'::text, panels.plain(found.company)
+            UNION ALL SELECT 'location'::text, panels.plain(found.place)
             UNION ALL
-            SELECT 'salary', coalesce(found.yearly_currency, '') || ' ' || found.yearly_middle WHERE found.yearly_middle IS NOT NULL
+            SELECT 'remote'::text, CASE WHEN found.is_remote THEN 'yes' ELSE 'no' END WHERE found.is_remote IS NOT NULL
             UNION ALL
-            SELECT DISTINCT 'skill', lower(panels.plain(skill)) FROM jsonb_array_elements_text(found.skills) AS skill
+            SELECT 'salary'::text, coalesce(found.yearly_currency, '') || ' ' || found.yearly_middle
+            WHERE found.yearly_middle IS NOT NULL
+            UNION ALL
+            SELECT DISTINCT 'skill'::text, lower(panels.plain(skill)) FROM jsonb_array_elements_text(found.skills) AS skill
         ) AS fact
-        WHERE fact.value IS NOT NULL
+        WHERE NOT (panels.any_of(searches) AND panels.any_of(companies)) AND fact.value IS NOT NULL
     $$
     """,
     # All postings by the day they first came.
