@@ -270,7 +270,7 @@ class JobPosting(Base):
         Index(None, "tenant", "search_key", "first_seen", "place"),
         Index(None, "tenant", "place", "first_seen"),
         # Panels alone ask for a company, and they read PostgreSQL.
-        Index(None, "tenant", "company", "first_seen").ddl_if(dialect="postgresql"),
+        Index(None, "tenant", "company", "first_seen", info={"only": "postgresql"}),
     )
 
     id: Mapped[Id]

@@ -22,6 +22,9 @@ from scrapewatch.time import SECOND
 TAGS: Final = ("site", "host", "collector", "provider", "service")
 """Tags that a dashboard may have a variable for, of the same name."""
 
+TEXTS: Final = {"session_id": "session", "currency": "currency", "competitor_price": "competitor_price"}
+"""Parameters that are bound to the one value of a variable: the variable's name by theirs."""
+
 ANY: Final = "''"
 """What stands for all values of a variable: in SQL the empty text, which ``panels.among`` takes for any, in Flux the same by this text."""
 
@@ -80,7 +83,7 @@ def text_of(
         }
     )
     texts = {p.name: p for p in question.parameters}
-    if "session_id" in texts:
+    if not TEXTS.keys().isdisjoint(texts):
         imports = sorted({*imports, 'import "regexp"'})
     parts = [
         "\n".join(imports),
@@ -167,10 +170,10 @@ def _tier(tiers: Sequence[Tier]) -> list[str]:
 
 
 def _parameter(name: str) -> str:
-    """What a parameter is bound to: a session is one, all others are narrowed afterwards, since variables have several values."""
-    if name != "session_id":
+    """What a parameter is bound to: the one value of its variable; those of several values narrow rows afterwards."""
+    if name not in TEXTS:
         return '""'
-    whole = _AS_TEXT.format(name="session")
+    whole = _AS_TEXT.format(name=TEXTS[name])
     return f'strings.trimSuffix(v: strings.trimPrefix(v: {whole}, prefix: "^"), suffix: "$")'
 
 
@@ -244,7 +247,7 @@ def _rows(
             by_field,
         ]
     if not question.by_window:
-        calls += ['drop(columns: ["_time"])', "map(fn: (r) => ({r with _time: time(v: params.start)}))"]
+        calls.append("map(fn: (r) => ({r with _time: time(v: r._time)}))")
     return statement, calls
 
 

@@ -163,6 +163,18 @@ def steps(base: str, *more: tuple[float, str]) -> tuple[Step, ...]:
     return (Step(None, base), *(Step(value, colour) for value, colour in more))
 
 
+def coloured(column: str, thresholds: Iterable[Step]) -> dict[str, Any]:
+    """An override by which the cells of a table's column take the colours of ``thresholds``."""
+    found = [{"color": step.colour, "value": step.at} for step in thresholds]
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [
+            {"id": "custom.displayMode", "value": "color-text"},
+            {"id": "thresholds", "value": {"mode": "absolute", "steps": found}},
+        ],
+    }
+
+
 PLAIN: Final = steps(colours.PLAIN)
 """Where no value is better than another."""
 USAGE: Final = steps(colours.GOOD, (75, colours.WARN), (90, colours.BAD))

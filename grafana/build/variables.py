@@ -21,6 +21,11 @@ _OF_TEXT: Final = {
         "",
         "The name of your company as sites write it, to compare its postings with the market.",
     ),
+    "currency": (
+        "Currency",
+        "USD",
+        "Your currency, three letters (ISO 4217). Costs in others are not counted, since none is converted.",
+    ),
     "competitor_price": (
         "Price per 1,000",
         "",

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from scrapewatch import histogram
 from scrapewatch.measurements import MEASUREMENTS
 from scrapewatch.ports import Column
-from scrapewatch.questions import QUESTIONS, Question
+from scrapewatch.questions import QUESTIONS, Parameter, Question
 
 FOLDER = Path(__file__).parent
 
@@ -147,13 +147,54 @@ _SOURCES = (
     ),
 )
 
-SOURCES = MappingProxyType({source.name: source for source in _SOURCES})
+_IN_CURRENCY = (
+    *_BY_SITE,
+    Parameter("currency", None, "the user's own currency: no other is counted"),
+    Parameter("competitor_price", "", "what a competitor takes for 1,000 results"),
+)
+_ECONOMICS = (
+    Question(
+        "economics",
+        "What each site cost in one currency in the whole range, and what came of it.",
+        _IN_CURRENCY,
+        (
+            _TIME,
+            _SITE,
+            Column("own", "float", "currency", "what was reported for the site"),
+            Column(
+                "shared", "float", "currency", "its part of what was reported for none, by its share of pages"
+            ),
+            Column("results", "float", "1", "postings stored: neither duplicate nor dropped nor invalid"),
+        ),
+        ("time", "site"),
+        _FLEET,
+        by_window=False,
+    ),
+    Question(
+        "spending",
+        "What scraping cost in one currency, and the valid results.",
+        _IN_CURRENCY[:-1],
+        (
+            _TIME,
+            _SITE,
+            Column("amount", "float", "currency", "spent"),
+            Column("saved", "float", "1", "postings stored"),
+        ),
+        ("time", "site"),
+        _FLEET,
+    ),
+)
+
+SOURCES = MappingProxyType({source.name: source for source in (*_SOURCES, *_ECONOMICS)})
 """What only panels read, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step makes: ``gives`` says its columns of those that come; ``needs`` are fields that must come, ``uses`` other steps whose functions it calls."""
+    """What a step makes: ``gives`` says its columns of those that come.
+
+    ``needs`` are fields that must come, ``uses`` are other steps whose functions it calls.
+    """
 
     name: str
     description: str
@@ -181,6 +222,14 @@ def _per_minute(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def _one(name: str, unit: str, description: str) -> Callable[[Sequence[Column]], tuple[Column, ...]]:
     return lambda columns: (Column(name, "float", unit, description),)
+
+
+def _quality(columns: Sequence[Column]) -> tuple[Column, ...]:
+    return (
+        Column("items", "float", "1", "items that were looked at"),
+        Column("valid_share", "float", "share", "share of them that were valid"),
+        Column("duplicate_share", "float", "share", "share of them that were seen before"),
+    )
 
 
 def _means(columns: Sequence[Column]) -> tuple[Column, ...]:
@@ -235,6 +284,74 @@ _STEPS = (
         _one("used_memory", "By", "memory that is in use"),
         needs=("memory_total", "memory_available"),
     ),
+    Step(
+        "cost_by_site",
+        "A row for each site: its cost, its valid results, and the cost of 1,000 of these.",
+        lambda columns: (
+            Column("cost", "float", "currency", "all it cost"),
+            Column("own", "float", "currency", "what was reported for the site"),
+            Column("shared", "float", "currency", "its part of what was reported for none"),
+            Column("results", "float", "1", "postings stored"),
+            Column("cost_per_1000", "float", "currency", "cost of 1,000 valid results"),
+        ),
+        needs=("own", "shared", "results"),
+    ),
+    Step(
+        "economics",
+        "All sites together, against what a competitor would take.",
+        lambda columns: (
+            Column("spent", "float", "currency", "spent"),
+            Column("results", "float", "1", "postings stored"),
+            Column("cost_per_1000", "float", "currency", "cost of 1,000 of these"),
+            Column("competitor", "float", "currency", "what a competitor would take for as many"),
+            Column("saved", "float", "currency", "that price less what they cost"),
+            Column("saved_share", "float", "share", "share of that price that is saved"),
+        ),
+    ),
+    Step(
+        "cost_per_1000",
+        "What 1,000 valid results cost.",
+        _one("cost_per_1000", "currency", "cost of 1,000 valid results"),
+        needs=("amount", "saved"),
+    ),
+    Step("by_kind", "The sites together, by what the money went for.", _as_they_come),
+    Step("by_field", "The sites together, by field of a posting.", _as_they_come),
+    Step(
+        "valid_share",
+        "Share of items that were valid.",
+        _one("valid_share", "share", "share of items that were valid"),
+        needs=("items", "valid"),
+    ),
+    Step(
+        "duplicate_share",
+        "Share of items that were seen before.",
+        _one("duplicate_share", "share", "share of items that were seen before"),
+        needs=("items", "duplicates"),
+    ),
+    Step(
+        "coverage",
+        "Share of items that have a field filled.",
+        _one("coverage", "share", "share of items that have the field filled"),
+        needs=("items", "covered"),
+    ),
+    Step(
+        "quality",
+        "Items of the whole range, and the shares that were valid and seen before.",
+        _quality,
+        needs=("items", "valid", "duplicates"),
+    ),
+    Step(
+        "quality_table",
+        "The same, a row for each site.",
+        _quality,
+        needs=("items", "valid", "duplicates"),
+    ),
+    Step(
+        "coverage_table",
+        "A row for each site, and a column for each field of a posting.",
+        lambda columns: (),
+        needs=("items", "covered"),
+    ),
     Step("as_marks", "Rows as marks over time.", _one("text", "", "what happened")),
     Step("by_type", "The sites together, by type of error.", _as_they_come),
     Step("by_site", "Each site by itself, whatever else tells its rows apart.", _as_they_come),
@@ -270,12 +387,6 @@ _STEPS = (
         "Share of pages that were blocked.",
         _one("block_share", "share", "share of pages that were a block, captcha or consent wall"),
         needs=("pages", "blocked"),
-    ),
-    Step(
-        "valid_share",
-        "Share of items that were valid.",
-        _one("valid_share", "share", "share of the items looked at that were valid"),
-        needs=("items", "valid"),
     ),
     Step(
         "failed_share",

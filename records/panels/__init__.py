@@ -83,7 +83,7 @@ class Panel:
 
 
 def _time(name: str, description: str) -> Column:
-    return Column(name, "time", "", description)
+    return Column(name, "time", "time", description)
 
 
 def _s(name: str, description: str) -> Column:
@@ -285,6 +285,23 @@ _ALL = (
         ),
     ),
     Panel(
+        "session_losses",
+        "The 50 sessions that lost the greatest share of what they found.",
+        (
+            _time("time", "when it began"),
+            _SESSION,
+            _VERDICT,
+            _s("search_term", "what it searches for"),
+            _n("total_jobs_found", "postings found"),
+            _n("total_jobs_saved", "of these, stored"),
+            _n("duplicates_skipped", "of these, seen before"),
+            _n("jobs_dropped", "of these, left out"),
+            _n("jobs_invalid", "of these, without a required field"),
+            _share("invalid_share", "share of postings without a required field"),
+            _share("duplicate_share", "share of postings that were seen before"),
+        ),
+    ),
+    Panel(
         "site_retries",
         "Attempts at a site after the first of a session, by when they began.",
         (
@@ -358,8 +375,8 @@ _ALL = (
         "market_salary_bands",
         "How many postings pay what a year, in the currency that most postings name.",
         (
-            _f("band_from", "currency/a", "from this much"),
-            _f("band_to", "currency/a", "to less than this much"),
+            _s("band", "from how much, in short"),
+            _f("band_from", "currency/a", "from this much, to less than that of the next band"),
             _n("postings", "postings"),
             _s("currency", "ISO 4217 code; empty where none is named"),
         ),

@@ -13,10 +13,14 @@ WITH paid AS (
 ), scale AS (
     SELECT to_char(greatest(min(amount) FILTER (WHERE reached >= 0.5::float8 * total), 1) / 10, '9EEEE')::float8 AS width
     FROM reached
+), bands AS (
+    -- What is paid to few, far above, is one band.
+    SELECT least(floor(amount / width), 30) * width AS band_from, sum(n)::bigint AS postings, max(currency) AS currency
+    FROM reached CROSS JOIN scale
+    GROUP BY 1
 )
-SELECT floor(amount / width) * width AS band_from, (floor(amount / width) + 1) * width AS band_to, sum(n)::bigint AS postings,
-       max(currency) AS currency
-FROM reached CROSS JOIN scale
-WHERE amount < 40 * width
-GROUP BY 1, 2
-ORDER BY 1
+SELECT CASE WHEN band_from < 1000000 THEN round(band_from / 1000) || 'k' ELSE round((band_from / 1000000)::numeric, 1) || 'M' END
+           || ' ' || currency AS band,
+       band_from, postings, currency
+FROM bands
+ORDER BY band_from

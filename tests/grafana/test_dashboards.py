@@ -16,7 +16,7 @@ import pytest
 from grafana.build.__main__ import FOLDER, files
 from grafana.build.dashboard import COLUMNS, Dashboard
 from grafana.build.dashboards import ALL, clicks, panels_of
-from grafana.build.flux import TAGS
+from grafana.build.flux import TAGS, TEXTS
 from grafana.build.panels import KINDS, Flux, Panel
 from grafana.build.units import UNITS
 from scrapewatch.measurements import MEASUREMENTS
@@ -153,7 +153,7 @@ def test_variables_stand_in_flux_as_patterns_alone(dashboard: Dashboard, panel: 
         if isinstance(target, Flux):
             text = target.text(dashboard.all_variables)
             assert set(re.findall(r"\$\{[^}]*\}", text)) <= {
-                f"${{{name}:regex}}" for name in (*TAGS, "session")
+                f"${{{name}:regex}}" for name in (*TAGS, *TEXTS.values())
             }
             for found in re.finditer(r"\$\{[^}]*\}", text):
                 assert re.search(r"/\^\(?$", text[: found.start()])

@@ -80,7 +80,7 @@ class Filled:
 
     def one(self, name: str, **chosen: Variable) -> dict[str, Any]:
         """The only row of a panel."""
-        (row,) = self.ask(name, **chosen)
+        (row,) = self.ask(name, "default", **chosen)
         return row
 
 
@@ -95,7 +95,16 @@ def admitted(postgres: Postgres, url: str, role: str, tenant: str) -> tuple[str,
     made = subprocess.run(
         [
             shutil.which("psql") or postgres.programs / "psql",
-            *("--no-psqlrc", "--quiet", "--dbname", url, "--set", f"role={role}", "--set", f"tenant={tenant}"),
+            *(
+                "--no-psqlrc",
+                "--quiet",
+                "--dbname",
+                url,
+                "--set",
+                f"role={role}",
+                "--set",
+                f"tenant={tenant}",
+            ),
             *("--file", READER),
         ],
         check=True,
@@ -121,7 +130,15 @@ def events(tenant: str, now: int) -> list[dict[str, Any]]:
 
     for session, search in SEARCHES.items():
         begun = now - 2 * DAYS * DAY + chance.randrange(DAY)
-        tell(session, "session_started", begun, search_term=search, location="Berlin", sites=list(SITES), source="scrapy")
+        tell(
+            session,
+            "session_started",
+            begun,
+            search_term=search,
+            location="Berlin",
+            sites=list(SITES),
+            source="scrapy",
+        )
     tell("s3", "session_queued", now - DAY, source="node")
     tell("s4", "session_started", now - 3_600 * SECOND, search_term="Python")
     for k in range(600):
@@ -131,7 +148,9 @@ def events(tenant: str, now: int) -> list[dict[str, Any]]:
             "title": f"title {k}",
             "company": chance.choice((OURS, "Umbrella  Corp", f"small {k % 40}", None)),
             "location": chance.choice(("Berlin", "Berlin,  Germany", "Paris", None)),
-            "salary": chance.choice(("$100k", "$50/hr", "€4.000 - €5.000 pro Monat", "60,250 EUR", "$100,500", None)),
+            "salary": chance.choice(
+                ("$100k", "$50/hr", "€4.000 - €5.000 pro Monat", "60,250 EUR", "$100,500", None)
+            ),
             "skills": chance.sample(["Python", "SQL", " rust ", "python"], chance.randint(0, 3)),
             "is_remote": chance.choice((True, False, None)),
         }
@@ -141,10 +160,34 @@ def events(tenant: str, now: int) -> list[dict[str, Any]]:
         for k in range(40):
             at = now - 3_600 * SECOND + k * SECOND
             site = SITES[k % 2]
-            tell(session, "page_processed", at, site=site, status=403 if k % 5 == 0 else 200, duration=0.5 + k / 100, blocked=k % 5 == 0)
+            tell(
+                session,
+                "page_processed",
+                at,
+                site=site,
+                status=403 if k % 5 == 0 else 200,
+                duration=0.5 + k / 100,
+                blocked=k % 5 == 0,
+            )
             if k % 5 == 0:
-                tell(session, "error_occurred", at, site=site, type="403", message=f"Forbidden by {tenant}", url="https://x/")
-    tell("s1", "site_finished", now - 600 * SECOND, site="indeed", success=False, error_message="blocked", jobs=999)
+                tell(
+                    session,
+                    "error_occurred",
+                    at,
+                    site=site,
+                    type="403",
+                    message=f"Forbidden by {tenant}",
+                    url="https://x/",
+                )
+    tell(
+        "s1",
+        "site_finished",
+        now - 600 * SECOND,
+        site="indeed",
+        success=False,
+        error_message="blocked",
+        jobs=999,
+    )
     tell("s1", "site_finished", now - 600 * SECOND, site="linkedin", success=True)
     tell("s1", "session_finished", now - 500 * SECOND, status="completed")
     tell("s2", "session_finished", now - 400 * SECOND, status="failed", reason="killed")
@@ -202,7 +245,15 @@ def alert(alerts: AlertRecords, tenant: str, now: datetime) -> None:
         [Matcher("team", "a"), Matcher("rule", "rule 1")],
         [Matcher("resource", "", negated=True), Matcher("severity", "info"), Matcher("rule", "rule 2")],
     ):
-        alerts.silence(tenant, matchers, comment="known", by="me", starts_at=now - timedelta(1), ends_at=now + timedelta(1), at=now)
+        alerts.silence(
+            tenant,
+            matchers,
+            comment="known",
+            by="me",
+            starts_at=now - timedelta(1),
+            ends_at=now + timedelta(1),
+            at=now,
+        )
 
 
 # --- what all panels keep to
@@ -215,7 +266,9 @@ def test_every_file_is_a_panel_and_every_panel_a_file() -> None:
 @pytest.mark.parametrize("panel", EVERY.values(), ids=lambda panel: panel.name)
 def test_a_panel_writes_every_variable_in_quotes(panel: Panel) -> None:
     assert panel.variables <= set(VARIABLES)
-    assert not set(re.findall(r"\$\{\w+[^}]*\}", panel.sql)) - {f"${{{name}:sqlstring}}" for name in VARIABLES}
+    assert not set(re.findall(r"\$\{\w+[^}]*\}", panel.sql)) - {
+        f"${{{name}:sqlstring}}" for name in VARIABLES
+    }
     assert all(column.description for column in panel.columns)
 
 
@@ -243,9 +296,9 @@ def test_whatever_is_chosen_a_panel_takes_it_literally(
     now = datetime.now(UTC)
     shown = Range(now - timedelta(days=90), now)
     for variables in (
-        {name: each for name in ("site", "search") for each in (several,)},
-        {name: everything for name in ("site", "search")},
-        {name: text for name in ("site", "search")},
+        dict.fromkeys(("site", "search"), several),
+        dict.fromkeys(("site", "search"), everything),
+        dict.fromkeys(("site", "search"), text),
     ):
         given = {**dict.fromkeys(VARIABLES, text), **variables}
         for panel in EVERY.values():
@@ -268,11 +321,15 @@ def test_sessions_are_those_of_the_list(filled: Filled) -> None:
             if field.name in row and field.name != "sites":
                 assert row[field.name] == getattr(session, field.name), field.name
         assert row["sites"] == ", ".join(session.sites)
-        assert row["blocked_share"] == (session.pages_blocked / session.total_pages if session.total_pages else None)
+        assert row["blocked_share"] == (
+            session.pages_blocked / session.total_pages if session.total_pages else None
+        )
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_sessions_of_a_site_are_those_of_the_list_and_those_of_which_no_site_is_known(filled: Filled, site: str) -> None:
+def test_sessions_of_a_site_are_those_of_the_list_and_those_of_which_no_site_is_known(
+    filled: Filled, site: str
+) -> None:
     queries = RecordQueries(filled.records.engine)
     shown = {s.session_id for s in queries.sessions("default", limit=200).items}
     named = {s.session_id for s in queries.sessions("default", site=site, limit=200).items}
@@ -314,7 +371,9 @@ def test_errors_of_one_cause_are_added_up_over_sessions(filled: Filled) -> None:
     found = filled.ask("error_groups")
     assert {row["site_name"] for row in found} == set(SITES)
     assert sum(row["count"] for row in found) == 16
-    assert {(row["sessions"], row["type"], row["message"]) for row in found} == {(2, "403", "Forbidden by default")}
+    assert {(row["sessions"], row["type"], row["message"]) for row in found} == {
+        (2, "403", "Forbidden by default")
+    }
     assert {row["latest_session_id"] for row in found} <= {"s1", "s4"}
 
 
@@ -365,7 +424,9 @@ def test_the_market_is_that_of_the_api(filled: Filled, search: str | None) -> No
         "previous_remote_share": insights.trend.previous_remote_share,
         "salary_share": insights.trust.salary_share,
     }
-    per_day = {row["time"].date(): row["postings"] for row in filled.ask("market_postings_per_day", search=chosen)}
+    per_day = {
+        row["time"].date(): row["postings"] for row in filled.ask("market_postings_per_day", search=chosen)
+    }
     assert per_day == {day.date: day.postings for day in insights.postings_per_day}
     for row, level in zip(filled.ask("market_salaries", search=chosen), insights.salaries, strict=True):
         assert row["change_percent"] == pytest.approx(level.change_percent)
@@ -439,7 +500,10 @@ def test_statistics_of_alerts_are_those_of_the_api(filled: Filled) -> None:
         *("mean_time_to_resolve", "median_time_to_resolve"),
     ):
         assert found[name] == pytest.approx(getattr(wanted, name))
-    for name, column, groups in (("alerts_by_rule", "rule", wanted.rules), ("alerts_by_resource", "resource", wanted.resources)):
+    for name, column, groups in (
+        ("alerts_by_rule", "rule", wanted.rules),
+        ("alerts_by_resource", "resource", wanted.resources),
+    ):
         assert [(r[column], r["alerts"], r["told"], r["open"]) for r in filled.ask(name)] == [
             (group.name, group.alerts, group.told, group.open) for group in groups
         ]
@@ -458,7 +522,9 @@ def test_open_alerts_are_those_of_the_api_with_their_silences(filled: Filled) ->
         for each in alerts.alerts("default", now=filled.now, limit=100).items
         if each.status != "resolved"
     }
-    found = {row["id"]: (row["severity"], row["status"], row["silenced"]) for row in filled.ask("alerts_open")}
+    found = {
+        row["id"]: (row["severity"], row["status"], row["silenced"]) for row in filled.ask("alerts_open")
+    }
     assert found == wanted
     assert {silenced for *_, silenced in wanted.values()} == {True, False}
 
@@ -477,7 +543,15 @@ def test_the_return_on_investment_is_that_of_the_api(filled: Filled) -> None:
 
 def test_a_role_sees_the_rows_of_its_tenant_alone(filled: Filled) -> None:
     for tenant, other in (("default", "acme"), ("acme", "default")):
-        for view in ("sessions", "site_executions", "error_groups", "postings", "market_days", "alerts", "silences"):
+        for view in (
+            "sessions",
+            "site_executions",
+            "error_groups",
+            "postings",
+            "market_days",
+            "alerts",
+            "silences",
+        ):
             found = rows(filled.urls[tenant], f"SELECT * FROM panels.{view}")
             assert found
             assert other not in str(found)
@@ -492,7 +566,9 @@ def test_a_role_without_a_tenant_sees_nothing(postgres: Postgres, filled: Filled
 
 
 def test_a_condition_that_fails_on_a_value_is_not_tried_on_another_tenants_rows(filled: Filled) -> None:
-    loud = "SELECT * FROM panels.alerts WHERE CASE WHEN message LIKE '%acme%' THEN 1 / (id - id) ELSE 1 END = 1"
+    loud = (
+        "SELECT * FROM panels.alerts WHERE CASE WHEN message LIKE '%acme%' THEN 1 / (id - id) ELSE 1 END = 1"
+    )
     assert rows(filled.urls["default"], loud)
     with pytest.raises(psycopg.errors.DivisionByZero):
         rows(filled.urls["acme"], loud)

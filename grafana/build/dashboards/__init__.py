@@ -7,11 +7,15 @@ from typing import Final
 
 from grafana.build.dashboard import Dashboard
 from grafana.build.dashboards import (
+    alerts,
     collector,
+    costs,
     infrastructure,
+    market,
     overview,
     performance,
     proxies,
+    quality,
     session,
     sessions,
     sites,
@@ -25,8 +29,12 @@ ALL: Final[tuple[Dashboard, ...]] = (
     performance.DASHBOARD,
     sites.DASHBOARD,
     proxies.DASHBOARD,
+    quality.DASHBOARD,
+    market.DASHBOARD,
+    costs.DASHBOARD,
     infrastructure.DASHBOARD,
     collector.DASHBOARD,
+    alerts.DASHBOARD,
 )
 """All dashboards."""
 

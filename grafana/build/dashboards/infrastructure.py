@@ -117,7 +117,7 @@ DASHBOARD = Dashboard(
                 Flux(
                     "machines",
                     ("disk_read_bytes", "disk_written_bytes"),
-                    steps=("dense", "per_second"),
+                    steps=("per_second", "dense"),
                     whole_windows=True,
                 ),
             ),
@@ -132,7 +132,7 @@ DASHBOARD = Dashboard(
                 Flux(
                     "network",
                     ("sent_bytes", "received_bytes"),
-                    steps=("dense", "per_second"),
+                    steps=("per_second", "dense"),
                     whole_windows=True,
                 ),
             ),

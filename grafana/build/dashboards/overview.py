@@ -43,7 +43,7 @@ DASHBOARD = Dashboard(
                 Flux(
                     "throughput",
                     ("scraped",),
-                    steps=("together", "dense", "per_minute"),
+                    steps=("together", "per_minute", "dense"),
                     whole_windows=True,
                 ),
             ),
@@ -136,7 +136,7 @@ DASHBOARD = Dashboard(
                 Flux(
                     "throughput",
                     ("scraped",),
-                    steps=("dense", "per_minute"),
+                    steps=("per_minute", "dense"),
                     named_by="site",
                     whole_windows=True,
                 ),

@@ -64,7 +64,7 @@ DASHBOARD = Dashboard(
                 Flux(
                     "session_metrics",
                     ("scraped",),
-                    steps=("dense", "per_minute"),
+                    steps=("per_minute", "dense"),
                     named_by="site",
                     whole_windows=True,
                 ),
