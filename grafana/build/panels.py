@@ -255,6 +255,9 @@ class Panel:
             "description": self.description,
             "options": _over(kind.options, self.options),
         }
+        if self.kind == "stat" and len(self.units) > 1:
+            # Side by side all would be as small as the longest of them needs.
+            made["options"] = _over({"text": {"titleSize": 14, "valueSize": 26}}, made["options"])
         if self.kind == "text":
             return made
         targets = [
@@ -451,7 +454,7 @@ KINDS: Final = MappingProxyType(
                 "color": {
                     "mode": "scheme",
                     "scheme": "Viridis",
-                    "reverse": True,
+                    "reverse": False,
                     "steps": 64,
                     "exponent": 0.5,
                     "fill": "dark-blue",
