@@ -22,8 +22,9 @@ SCHEMA: Final = 37
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """A dashboard. ``variables`` are those beside :data:`~grafana.build.variables.DEFAULT`; ``refresh`` and ``time_from`` as in
-    Grafana; ``of_session``: it marks the chosen session alone, not all.
+    """A dashboard, with ``refresh`` and ``time_from`` as in Grafana.
+
+    ``variables`` are those beside :data:`~grafana.build.variables.DEFAULT`; ``of_session``: it marks the chosen session alone, not all.
     """
 
     uid: str

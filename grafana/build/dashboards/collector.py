@@ -157,7 +157,7 @@ DASHBOARD = Dashboard(
         Panel(
             "Acknowledgements as they spread",
             "heatmap",
-            "How many acknowledgements took how long: the darker, the more.",
+            "How many acknowledgements took how long: the brighter, the more.",
             (Flux("collector_latencies", (), steps=("heatmap",)),),
             empty=words.NO_COLLECTOR,
             points=120,

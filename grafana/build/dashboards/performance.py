@@ -227,7 +227,7 @@ DASHBOARD = Dashboard(
         Panel(
             "Page times",
             "heatmap",
-            "How many pages took how long: the darker, the more.",
+            "How many pages took how long: the brighter, the more.",
             (Flux("response_times", (), steps=("heatmap",)),),
             empty=words.NO_EVENTS,
             points=120,
