@@ -243,6 +243,13 @@ class Panel:
         fields: str = self.options.get("reduceOptions", {}).get("fields", "")
         return fields.startswith("/^") and "|" not in fields
 
+    def _told(self) -> str:
+        """The description; with what to do when it is empty, where Grafana 9.4 has no other place for that."""
+        silent = self.kind in ("state-timeline", "status-history") or any(
+            isinstance(t, Live) for t in self.targets
+        )
+        return f"{self.description} When it is empty: {self.empty}" if silent else self.description
+
     def leads_to(self) -> Iterator[str]:
         """The addresses that it links to."""
         if self.link is not None:
@@ -258,7 +265,7 @@ class Panel:
         made: dict[str, Any] = {
             "type": self.kind,
             "title": self.title,
-            "description": self.description,
+            "description": self._told(),
             "options": _over(kind.options, self.options),
         }
         if self.kind == "stat" and len(self.units) > 1 and not self._shows_one:
