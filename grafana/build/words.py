@@ -21,6 +21,7 @@ NO_COSTS: Final = (
 NO_PROXIES: Final = "No requests through proxies were reported in this time. Let scrapers report `proxy` events (docs/events.md)."
 NO_BREAKERS: Final = "No circuit breaker was reported in this time or the day before it. Scrapers report them as `circuit_breaker` events."
 NO_COLLECTOR: Final = "No collector reported in this time. Choose a longer one, or look whether one runs: /readyz says what is wrong."
+NO_CHECKS: Final = "Nothing was checked in this time. Choose a longer one, or look whether a collector runs: /readyz says what is wrong."
 NO_LIVE: Final = (
     "Nothing this second. Live panels need GRAFANA_URL and GRAFANA_TOKEN at the collector (docs/live.md)."
 )
@@ -34,6 +35,12 @@ TO_SESSION: Final = (
 """From a cell that names a session to that session."""
 TO_SITE: Final = (f"/d/scrapewatch-sites?var-site=${{__field.name}}&{_KEEP}", "This site")
 """From a series that is named after a site to that site."""
+
+TO_SESSION_OF_SERIES: Final = (
+    f"/d/scrapewatch-session?var-session=${{__field.name:percentencode}}&{_KEEP}&${{site:queryparam}}",
+    "This session",
+)
+"""From a series that is named after a session to that session."""
 
 TO_LATEST_SESSION: Final = (
     f"/d/scrapewatch-session?var-session=${{__data.fields.latest_session_id:percentencode}}&{_KEEP}&${{site:queryparam}}",

@@ -253,6 +253,7 @@ _STEPS = (
         "By how much now is more than before.",
         _one("change", "percent", "by how much it is more than before"),
     ),
+    Step("busiest", "The 15 sessions whose sum is greatest.", _as_they_come),
     Step("latest", "The latest row of each series.", _as_they_come),
     Step(
         "open_breakers",

@@ -163,6 +163,17 @@ _ALL = (
         ),
     ),
     Panel(
+        "sessions_now",
+        "The sessions that go on, whenever they began.",
+        (
+            _n("active", "sessions that are queued, running or paused"),
+            _n("running", "of these, running"),
+            _n("queued", "of these, queued"),
+            _n("paused", "of these, paused"),
+            _n("stalled", "of these, running but silent"),
+        ),
+    ),
+    Panel(
         "session_totals",
         "The sessions that began in the range, counted.",
         (

@@ -28,7 +28,7 @@ class Query:
     """A query of a dashboard: ``owner`` is the title of its panel, or the name of its variable or annotation.
 
     ``kind`` is influxdb or postgres. ``points`` is how many have room, ``least`` the least step (ns), ``since`` the beginning of a range of
-    its own, as in Grafana: a length, or now/d for midnight (UTC).
+    its own, as in Grafana: a length, or now/d for midnight (UTC). ``series``: rows of SQL are to become series.
     """
 
     dashboard: str
@@ -39,6 +39,7 @@ class Query:
     points: int = 300
     least: int = 5 * SECOND
     since: str = ""
+    series: bool = False
 
     def __str__(self) -> str:
         return f"{self.dashboard}: {self.owner} [{self.ref}]"
@@ -64,6 +65,7 @@ def queries_of_panel(dashboard: Mapping[str, Any], panel: Mapping[str, Any]) -> 
             panel.get("maxDataPoints") or WIDTH * panel["gridPos"]["w"] // 24,
             _length(panel.get("interval") or "5s"),
             panel.get("timeFrom") or "",
+            target.get("format") == "time_series",
         )
         for target in panel.get("targets", ())
         if target["datasource"]["type"] in ("influxdb", "postgres") and not target.get("hide")
@@ -125,7 +127,8 @@ class Asker:
             return self.flux.query(flux, points=query.points, ref=query.ref)
         shown = Range(to_datetime(start), to_datetime(stop))
         sql = expand_sql(query.text, variables, shown, interval_seconds=max(step // SECOND, 1))
-        return [self._rows(sql, query.ref)]
+        frame = self._rows(sql, query.ref)
+        return [_as_series(frame) if query.series and len(frame) else frame]
 
     def _rows(self, sql: str, ref: str) -> Frame:
         try:
@@ -181,6 +184,36 @@ def choices_in(frames: Sequence[Frame]) -> list[str]:
     texts = [known for known in frames[0].fields if known.type == "string"]
     chosen = fields.get("__value") or (texts or list(frames[0].fields))[0]
     return list(dict.fromkeys(str(value) for value in chosen.values if value is not None))
+
+
+def _as_series(frame: Frame) -> Frame:
+    """Rows with a time and texts as a column of numbers for each of the texts, as the SQL data sources make series of them.
+
+    Raises:
+        QueryError: there is no time, or the rows are not in its order.
+    """
+    time = next((known for known in frame.fields if known.name == "time" and known.type == "time"), None)
+    if time is None:
+        raise QueryError("no column of time")
+    if None in time.values or list(time.values) != sorted(time.values):
+        raise QueryError("rows are not in the order of their time")
+    texts = [known for known in frame.fields if known.type == "string"]
+    numbers = [known for known in frame.fields if known.type in ("number", "boolean")]
+    moments = list(dict.fromkeys(time.values))
+    keys = list(zip(*(known.values for known in texts), strict=True)) if texts else [()] * len(frame)
+    fields = [Field("Time", "time", {}, moments)]
+    for number in numbers:
+        for key in dict.fromkeys(keys):
+            found = {
+                at: value for at, of, value in zip(time.values, keys, number.values, strict=True) if of == key
+            }
+            labels = {known.name: str(text) for known, text in zip(texts, key, strict=True)}
+            name = number.name
+            # One text and one number: the series is called by the text alone.
+            if len(frame.fields) == 3 and set(labels) == {"metric"}:
+                name, labels = labels["metric"], {}
+            fields.append(Field(name, number.type, labels, [found.get(at) for at in moments]))
+    return Frame(fields, frame.ref)
 
 
 def _type_of(number: int) -> str:

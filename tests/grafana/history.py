@@ -42,7 +42,9 @@ PLAIN: Final = "plain-site"
 
 DAYS: Final = 60
 DONE: Final = "run-done"
-"""A session that ended a few minutes ago, and has something of everything."""
+"""A session that ended a few minutes ago, and has something of everything …"""
+EARLIER: Final = "run-earlier"
+"""… and one that did two days ago."""
 
 _HOST: Final = "worker-1"
 _KINDS: Final = ("healthy", "degraded", "healthy", "blocked", "healthy", "empty", "truncated")
@@ -83,6 +85,7 @@ def _sessions(now: int) -> Iterator[Said]:
     yield from _Session("run-paused", now - 30 * MINUTE, "paused", SITES[:2]).events(12, MINUTE)
     yield from _Session("run-failed", now - 12 * MINUTE, "blocked", SITES[1:]).events(14, 30 * SECOND)
     yield from _Session(DONE, now - 13 * MINUTE, "healthy", SITES).events(20, 30 * SECOND)
+    yield from _Session(EARLIER, now - 2 * DAY, "healthy", SITES).events(10, 4 * MINUTE)
     yield _said("session_queued", _opening("python", "Berlin", SITES), now - 2 * MINUTE, "run-queued")
     for ago in (MINUTE, HOUR):
         yield from _Session(

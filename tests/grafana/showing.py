@@ -5,6 +5,8 @@ Read out of ``packages/grafana-data`` (``field/fieldState.ts`` and ``transformat
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +14,10 @@ from tests.grafana.frames import Field, Frame
 
 Names = list[list[str]]
 """The names of the fields of each frame."""
+
+
+_IN_LINKS: Final = re.compile(r"\$\{__data\.fields\.(\w+)")
+_LABELS: Final = re.compile(r"\$\{__field\.labels\.(\w+)")
 
 
 class NoSuchField(Exception):
@@ -38,6 +44,25 @@ def names_of(frames: Sequence[Frame]) -> Names:
     return [[called(field, frame) for field in frame.fields] for frame in frames]
 
 
+def fields_needed(panel: Mapping[str, Any]) -> set[str]:
+    """The fields that a panel names where it says what they are, what is drawn of them, and where a row leads."""
+    overrides = panel.get("fieldConfig", {}).get("overrides", ())
+    # A colour may be of a series that is not always there.
+    named = {
+        override["matcher"]["options"]
+        for override in overrides
+        if override["matcher"]["id"] == "byName"
+        and any(each["id"] in ("unit", "displayName") for each in override["properties"])
+    }
+    x = panel.get("options", {}).get("xField")
+    return named | ({x} if x else set()) | set(_IN_LINKS.findall(json.dumps(panel.get("fieldConfig", {}))))
+
+
+def labels_needed(panel: Mapping[str, Any]) -> set[str]:
+    """The labels that a panel names its series after."""
+    return set(_LABELS.findall(json.dumps(panel.get("fieldConfig", {}))))
+
+
 def transformed(frames: Sequence[Frame], transformations: Sequence[Mapping[str, Any]]) -> Names:
     """The names of the fields that a panel shows after its transformations.
 
@@ -46,10 +71,10 @@ def transformed(frames: Sequence[Frame], transformations: Sequence[Mapping[str, 
         KeyError: one of a kind that is not known here.
     """
     if not transformations:
-        return names_of(frames)
+        # A field is found by either name.
+        named = [[field.name for field in frame.fields] for frame in frames]
+        return [[*shown, *own] for shown, own in zip(names_of(frames), named, strict=True)]
     names = [[field.name for field in frame.fields] for frame in frames]
-    if not any(frame.fields and frame.fields[0].labels for frame in frames):
-        names = names_of(frames)
     labels = {label: None for frame in frames for field in frame.fields for label in field.labels}
     for transformation in transformations:
         if transformation.get("disabled"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, Flux, Panel, Row, Sql
+from grafana.build.panels import BARS, STACKED, Flux, Panel, Row, Sql
 
 DASHBOARD = Dashboard(
     uid="scrapewatch-sessions",
@@ -63,6 +63,24 @@ DASHBOARD = Dashboard(
             series="${__field.labels.metric}",
             custom=BARS,
             overrides=[*colours.series(colours.VERDICTS), *colours.series(colours.STATUSES)],
+        ),
+        Panel(
+            "Jobs a minute by session",
+            "timeseries",
+            "Job postings found a minute in the last six hours by the 15 sessions that found most; a point leads to its session.",
+            (
+                Flux(
+                    "session_pace",
+                    ("scraped",),
+                    steps=("busiest", "per_minute", "dense"),
+                    named_by="session_id",
+                ),
+            ),
+            empty=words.NO_SESSIONS,
+            width=24,
+            time_from="6h",
+            custom=STACKED,
+            link=words.TO_SESSION_OF_SERIES,
         ),
         Row("Which went wrong"),
         Panel(
