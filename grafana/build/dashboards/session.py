@@ -66,7 +66,6 @@ DASHBOARD = Dashboard(
                     ("scraped",),
                     steps=("per_minute", "dense"),
                     named_by="site",
-                    whole_windows=True,
                 ),
             ),
             empty=words.NO_SESSION,

@@ -2,7 +2,7 @@
 change = (tables=<-, params) => tables
     |> sum()
     |> group()
-    |> map(fn: (r) => ({_time: params.stop, _field: r._field, _value: r._value}))
+    |> map(fn: (r) => ({_time: time(v: params.stop), _field: r._field, _value: r._value}))
     |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
     |> filter(fn: (r) => exists r.now and exists r.before and r.before > 0.0)
     |> map(fn: (r) => ({_time: r._time, _field: "change", _value: 100.0 * (r.now - r.before) / r.before}))

@@ -17,7 +17,7 @@ economics = (tables=<-, params) => {
         )
     row = (name, value, known) => sums
         |> filter(fn: known)
-        |> map(fn: (r) => ({_field: name, _value: value(r: r)}))
+        |> map(fn: (r) => ({_time: time(v: params.stop), _field: name, _value: value(r: r)}))
     competitor = (r) => price * r.results / 1000.0
 
     return union(
@@ -34,6 +34,5 @@ economics = (tables=<-, params) => {
             ),
         ],
     )
-        |> map(fn: (r) => ({r with _time: params.stop}))
         |> group(columns: ["_field"])
 }

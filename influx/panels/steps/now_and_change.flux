@@ -3,7 +3,7 @@ now_and_change = (tables=<-, params) => {
     figures = tables
         |> last()
         |> group()
-        |> map(fn: (r) => ({_time: params.stop, _field: r._field, _value: r._value}))
+        |> map(fn: (r) => ({_time: time(v: params.stop), _field: r._field, _value: r._value}))
     changes = figures
         |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
         |> filter(fn: (r) => exists r.now and exists r.before and r.before != 0.0)

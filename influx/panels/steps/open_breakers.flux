@@ -5,5 +5,5 @@ open_breakers = (tables=<-, params) => tables
     |> map(fn: (r) => ({r with _field: "open", _value: if r._value == 2.0 then 1.0 else 0.0}))
     |> group(columns: ["_field"])
     |> sum()
-    |> map(fn: (r) => ({_time: params.stop, _field: "open", _value: r._value}))
+    |> map(fn: (r) => ({_time: time(v: params.stop), _field: "open", _value: r._value}))
     |> group(columns: ["_field"])

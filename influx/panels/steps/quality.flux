@@ -3,7 +3,7 @@ quality = (tables=<-, params) => {
     sums = tables
         |> sum()
         |> group()
-        |> map(fn: (r) => ({_time: params.stop, _field: r._field, _value: r._value}))
+        |> map(fn: (r) => ({_time: time(v: params.stop), _field: r._field, _value: r._value}))
         |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
         |> filter(fn: (r) => exists r.items and r.items > 0.0)
         |> map(
@@ -13,7 +13,7 @@ quality = (tables=<-, params) => {
                 duplicates: if exists r.duplicates then r.duplicates else 0.0,
             }),
         )
-    row = (name, value) => sums |> map(fn: (r) => ({_time: params.stop, _field: name, _value: value(r: r)}))
+    row = (name, value) => sums |> map(fn: (r) => ({_time: time(v: params.stop), _field: name, _value: value(r: r)}))
 
     return union(
         tables: [
