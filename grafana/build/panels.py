@@ -275,6 +275,8 @@ class Panel:
             made["transformations"] = transformations
         if self.time_from:
             made["timeFrom"] = self.time_from
+            # It would lie on the title; that, or the description, says it.
+            made["hideTimeOverride"] = True
         return made
 
     def _chosen(self) -> Iterator[dict[str, Any]]:
@@ -307,7 +309,10 @@ class Panel:
                 "steps": [{"color": step.colour, "value": step.at} for step in self.thresholds],
             },
             "mappings": list(self.mappings),
-            "color": {"mode": kind.colour},
+            # A timeline that goes by thresholds would show their limits in place of the words.
+            "color": {
+                "mode": "palette-classic" if self.kind == "state-timeline" and self.mappings else kind.colour
+            },
             "custom": _over(kind.custom, self.custom),
         }
         limits = {"decimals": self.decimals, "min": self.low, "max": self.high}
@@ -330,6 +335,15 @@ class Panel:
             {"matcher": {"id": "byName", "options": column}, "properties": properties}
             for column, properties in overrides.items()
         ]
+        if self.kind == "table" or (self.kind == "stat" and len(self.units) > 1):
+            # What a whole panel says when it is empty, each empty cell would say, too.
+            named.insert(
+                0,
+                {
+                    "matcher": {"id": "byRegexp", "options": "/.*/"},
+                    "properties": [{"id": "noValue", "value": "–"}],
+                },
+            )
         return {"defaults": _over(defaults, self.defaults), "overrides": [*named, *self.overrides]}
 
     def _by_column(self) -> Iterator[str]:
@@ -379,7 +393,7 @@ KINDS: Final = MappingProxyType(
                 "drawStyle": "line",
                 "lineInterpolation": "linear",
                 "lineWidth": 1,
-                "fillOpacity": 10,
+                "fillOpacity": 6,
                 "gradientMode": "none",
                 "showPoints": "auto",
                 "pointSize": 4,
@@ -457,7 +471,7 @@ KINDS: Final = MappingProxyType(
         ),
         "state-timeline": _Kind(
             options={
-                "alignValue": "left",
+                "alignValue": "center",
                 "legend": _LEGEND,
                 "mergeValues": True,
                 "rowHeight": 0.85,
