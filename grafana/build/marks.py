@@ -14,8 +14,8 @@ _MARKS: Final = (
 )
 
 
-def marks() -> list[dict[str, Any]]:
-    """The annotations as Grafana reads them."""
+def marks(*, shown: bool = True) -> list[dict[str, Any]]:
+    """The annotations as Grafana reads them; those that are not ``shown`` can be switched on."""
     made: list[dict[str, Any]] = [
         {
             "name": "Annotations & Alerts",
@@ -33,7 +33,7 @@ def marks() -> list[dict[str, Any]]:
             {
                 "name": name,
                 "datasource": source,
-                "enable": True,
+                "enable": shown,
                 "hide": False,
                 "iconColor": colour,
                 "target": {"refId": name, **target.json(["site"])},
