@@ -152,6 +152,7 @@ DASHBOARD = Dashboard(
             unit="short",
             decimals=0,
             low=0,
+            columns=("band", "postings"),
             options={"reduceOptions": {"values": True, "fields": "/^postings$/", "limit": 40}},
         ),
         Row("Who asks for what, and where"),

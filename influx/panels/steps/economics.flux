@@ -7,7 +7,6 @@ economics = (tables=<-, params) => {
         float(v: strings.trimSpace(v: params.competitor_price))
     else
         -1.0
-    unknown = debug.null(type: "float")
 
     return tables
         |> map(fn: (r) => ({cost: r.cost, results: r.results, paid: if r.cost > 0.0 then r.results else 0.0}))
@@ -26,10 +25,10 @@ economics = (tables=<-, params) => {
                 return {
                     spent: r.spent,
                     results: r.results,
-                    cost_per_1000: if r.paid > 0.0 then r.spent * 1000.0 / r.paid else unknown,
-                    competitor: if price >= 0.0 then competitor else unknown,
-                    saved: if price >= 0.0 then competitor - r.spent else unknown,
-                    saved_share: if competitor > 0.0 then (competitor - r.spent) / competitor else unknown,
+                    cost_per_1000: if r.paid > 0.0 then r.spent * 1000.0 / r.paid else debug.null(type: "float"),
+                    competitor: if price >= 0.0 then competitor else debug.null(type: "float"),
+                    saved: if price >= 0.0 then competitor - r.spent else debug.null(type: "float"),
+                    saved_share: if competitor > 0.0 then (competitor - r.spent) / competitor else debug.null(type: "float"),
                 }
             },
         )
