@@ -23,7 +23,8 @@ from tests.grafana.history import events
 from tests.influxd import Influxd
 from tests.postgres import Postgres
 
-READER: Final = "grafana"
+READER: Final = "reads_for_dashboards"
+"""A role of its own: other tests make and drop the one that is called `grafana`, on the same server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,15 @@ def _make(influxd: Influxd, postgres: Postgres, org: str, now: int) -> Stores:
     records = SqlRecords(made.records_url)
     upgrade(records.engine)
     records.close()
+    with psycopg.connect(url, autocommit=True) as database:
+        database.execute(
+            "INSERT INTO panels.readers (role, tenant) VALUES (%s, %s)", [READER, DEFAULT_TENANT]
+        )
     return made
 
 
 def _make_reader(postgres: Postgres) -> None:
-    """The role that Grafana asks as, which has to be there before migrations grant it anything."""
+    """The role that Grafana asks as."""
     with psycopg.connect(postgres.url, autocommit=True) as server:
         if server.execute("SELECT FROM pg_roles WHERE rolname = %s", [READER]).fetchone() is None:
             server.execute(f"CREATE ROLE {READER} LOGIN".encode())
