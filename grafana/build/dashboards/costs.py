@@ -239,7 +239,6 @@ DASHBOARD = Dashboard(
             height=9,
             decimals=0,
             points=60,
-            series="${__field.labels.metric}",
             custom=BARS,
         ),
     ),

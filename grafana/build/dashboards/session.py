@@ -52,7 +52,6 @@ DASHBOARD = Dashboard(
             (Sql("session_site_states"),),
             empty=words.NO_SESSION,
             unit="none",
-            series="${__field.labels.metric}",
             mappings=colours.states(),
             options={"legend": {"showLegend": False}},
         ),

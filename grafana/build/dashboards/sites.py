@@ -68,15 +68,7 @@ DASHBOARD = Dashboard(
             overrides=[
                 _coloured("success_rate", SUCCESS),
                 _coloured("block_share", FAILURE),
-                {
-                    "matcher": {"id": "byName", "options": "site"},
-                    "properties": [
-                        {
-                            "id": "links",
-                            "value": [{"title": "This site alone", "url": words.SITE_OF_ROW}],
-                        }
-                    ],
-                },
+                words.linked("site", words.TO_SITE_OF_CELL),
             ],
         ),
         Row("Is it normal"),
@@ -173,9 +165,21 @@ DASHBOARD = Dashboard(
             empty=words.NO_ERRORS,
             width=24,
             height=10,
-            columns=("site_name", "type", "count", "sessions", "message", "url", "last_seen"),
-            names={"site_name": "site"},
-            link=words.TO_LATEST_SESSION,
+            columns=(
+                "site_name",
+                "type",
+                "count",
+                "sessions",
+                "message",
+                "url",
+                "last_seen",
+                "latest_session_id",
+            ),
+            names={"site_name": "site", "latest_session_id": "latest session"},
+            overrides=[
+                words.linked("site_name", words.TO_SITE_OF_CELL, 140),
+                words.linked("latest_session_id", words.TO_SESSION, 200),
+            ],
         ),
     ),
 )
