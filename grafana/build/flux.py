@@ -87,7 +87,7 @@ def text_of(
         imports = sorted({*imports, 'import "regexp"'})
     parts = [
         "\n".join(imports),
-        _reading(question, whole_windows, early),
+        reading(question, whole_windows=whole_windows, early=early),
         _asking(question, _without_imports(text), columns, steps),
         *(_without_imports(step_text(step)) for step in written),
         _answer(
@@ -121,7 +121,7 @@ def columns_of(name: str, columns: Sequence[str], steps: Iterable[str]) -> tuple
     return found
 
 
-def _reading(question: Question, whole_windows: bool, early: str) -> str:
+def reading(question: Question, *, whole_windows: bool = False, early: str = "") -> str:
     """The function that says what is read; ``back`` is how long before Grafana's range."""
     parameters = [f"        {p.name}: {_parameter(p.name)}," for p in question.parameters]
     begins = f"(start - int(v: {early})) / every * every" if early else "start / every * every"
