@@ -365,6 +365,7 @@ _STEPS = (
         _one("success_rate", "share", "share of attempts that brought a good page"),
         needs=("pages", "ok", "errors"),
     ),
+    Step("gaps", "Nothing in each window in which nothing came.", _as_they_come),
     Step("total", "The sum of each series over the whole range.", _as_they_come),
     Step("worst", "The highest of all series of a field.", _as_they_come),
     Step(
@@ -372,7 +373,7 @@ _STEPS = (
         "A figure of the range, and by how much it is more than before.",
         lambda columns: (
             replace(columns[0], name="now"),
-            Column("change", "float", "percent", "by how much it is more than before"),
+            Column("than_before", "float", "percent", "by how much it is more than before"),
         ),
     ),
     Step("means", "Of each pair <name>_sum and <name>_count the mean, as <name>.", _means),

@@ -91,7 +91,7 @@ DASHBOARD = Dashboard(
         _by_provider(
             "Good requests by provider",
             "Share of requests that did not fail.",
-            Flux("proxies", (), steps=("by_provider", "good_share"), named_by="provider"),
+            Flux("proxies", (), steps=("by_provider", "good_share", "gaps"), named_by="provider"),
             high=1,
         ),
         _by_provider(
@@ -100,7 +100,7 @@ DASHBOARD = Dashboard(
             Flux(
                 "proxies",
                 ("latency_sum", "latency_count"),
-                steps=("by_provider", "means"),
+                steps=("by_provider", "means", "gaps"),
                 named_by="provider",
             ),
         ),
@@ -120,7 +120,7 @@ DASHBOARD = Dashboard(
         _by_provider(
             "Bans by provider",
             "Share of requests after which the proxy was banned.",
-            Flux("proxies", (), steps=("by_provider", "ban_share"), named_by="provider"),
+            Flux("proxies", (), steps=("by_provider", "ban_share", "gaps"), named_by="provider"),
         ),
         _by_provider(
             "Highest latency",

@@ -19,6 +19,7 @@ def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> P
         **{
             "empty": words.NO_EVENTS,
             "low": 0,
+            "custom": {"fillOpacity": 0},
             "overrides": colours.series(colours.SITES),
             "link": words.TO_SITE,
             **more,
@@ -75,7 +76,7 @@ DASHBOARD = Dashboard(
         _by_site(
             "Success rate",
             "Share of attempts that brought a good page. A failed attempt is a page with a bad status or an error, whichever are more.",
-            Flux("success_rate", ("pages", "ok", "errors"), steps=("success_rate",), named_by="site"),
+            Flux("success_rate", ("pages", "ok", "errors"), steps=("success_rate", "gaps"), named_by="site"),
             high=1,
         ),
         _by_site(
@@ -92,12 +93,14 @@ DASHBOARD = Dashboard(
         _by_site(
             "Mean page time",
             "Mean time of a page, from request to the end of the answer.",
-            Flux("page_times", ("duration_count", "duration_sum"), steps=("mean_time",), named_by="site"),
+            Flux(
+                "page_times", ("duration_count", "duration_sum"), steps=("mean_time", "gaps"), named_by="site"
+            ),
         ),
         _by_site(
             "Blocked pages",
             "Share of pages that were a block, captcha or consent wall.",
-            Flux("success_rate", ("pages", "blocked"), steps=("block_share",), named_by="site"),
+            Flux("success_rate", ("pages", "blocked"), steps=("block_share", "gaps"), named_by="site"),
             high=1,
         ),
         Row("Where is it wrong"),
@@ -122,6 +125,7 @@ DASHBOARD = Dashboard(
                 "orientation": "horizontal",
                 "stacking": "normal",
                 "showValue": "never",
+                "xTickLabelSpacing": 0,
             },
             overrides=colours.series(colours.ERRORS),
         ),
