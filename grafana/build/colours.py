@@ -86,6 +86,17 @@ def series(colours: Mapping[str, str]) -> list[dict[str, Any]]:
     ]
 
 
+def live(colours: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The same for live series, in whose names such a name stands beside others."""
+    return [
+        {
+            "matcher": {"id": "byRegexp", "options": f"/\\b{name}\\b/"},
+            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+        }
+        for name, colour in colours.items()
+    ]
+
+
 def words(colours: Mapping[str, str]) -> list[dict[str, Any]]:
     """Mappings by which each such word in a cell or state has its colour."""
     return [

@@ -22,7 +22,10 @@ SCHEMA: Final = 37
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """A dashboard. ``variables`` are those beside :data:`~grafana.build.variables.DEFAULT`; ``refresh`` and ``time_from`` as in Grafana."""
+    """A dashboard, with ``refresh`` and ``time_from`` as in Grafana.
+
+    ``variables`` are those beside :data:`~grafana.build.variables.DEFAULT`; ``of_session``: it marks the chosen session alone, not all.
+    """
 
     uid: str
     title: str
@@ -31,6 +34,7 @@ class Dashboard:
     variables: tuple[str, ...] = ()
     time_from: str = "now-1h"
     refresh: str = "30s"
+    of_session: bool = False
 
     @property
     def all_variables(self) -> tuple[str, ...]:
@@ -83,7 +87,7 @@ class Dashboard:
                 }
             ],
             "templating": {"list": [variable(name) for name in self.all_variables]},
-            "annotations": {"list": marks.marks()},
+            "annotations": {"list": marks.marks(of_session=self.of_session)},
             "panels": placed,
         }
 

@@ -8,14 +8,13 @@ from grafana.build import colours
 from grafana.build.panels import RECORDS, SERIES, Flux, Sql
 
 _MARKS: Final = (
-    ("Sessions", Sql("annotations_sessions"), colours.INFO),
     ("Alerts", Sql("annotations_alerts"), colours.BAD),
     ("Breakers", Flux("breaker_openings", ("opened",), steps=("as_marks",)), colours.WARN),
 )
 
 
-def marks() -> list[dict[str, Any]]:
-    """The annotations as Grafana reads them."""
+def marks(*, of_session: bool = False) -> list[dict[str, Any]]:
+    """The annotations as Grafana reads them; ``of_session``: of the sessions those of the chosen one alone."""
     made: list[dict[str, Any]] = [
         {
             "name": "Annotations & Alerts",
@@ -27,7 +26,8 @@ def marks() -> list[dict[str, Any]]:
             "iconColor": colours.QUIET,
         }
     ]
-    for name, target, colour in _MARKS:
+    sessions = Sql("annotations_session" if of_session else "annotations_sessions")
+    for name, target, colour in (("Sessions", sessions, colours.INFO), *_MARKS):
         source = RECORDS if isinstance(target, Sql) else SERIES
         made.append(
             {

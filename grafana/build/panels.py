@@ -268,6 +268,9 @@ class Panel:
             "description": self.description,
             "options": _over(kind.options, self.options),
         }
+        if self.kind == "stat" and len(self.units) > 1:
+            # Side by side all would be as small as the longest of them needs.
+            made["options"] = _over({"text": {"titleSize": 14, "valueSize": 26}}, made["options"])
         if self.kind == "text":
             return made
         targets = [
@@ -288,6 +291,8 @@ class Panel:
             made["transformations"] = transformations
         if self.time_from:
             made["timeFrom"] = self.time_from
+            # It would lie on the title; that, or the description, says it.
+            made["hideTimeOverride"] = True
         return made
 
     def _chosen(self) -> Iterator[dict[str, Any]]:
@@ -320,7 +325,10 @@ class Panel:
                 "steps": [{"color": step.colour, "value": step.at} for step in self.thresholds],
             },
             "mappings": list(self.mappings),
-            "color": {"mode": kind.colour},
+            # A timeline that goes by thresholds would show their limits in place of the words.
+            "color": {
+                "mode": "palette-classic" if self.kind == "state-timeline" and self.mappings else kind.colour
+            },
             "custom": _over(kind.custom, self.custom),
         }
         limits = {"decimals": self.decimals, "min": self.low, "max": self.high}
@@ -343,6 +351,15 @@ class Panel:
             {"matcher": {"id": "byName", "options": column}, "properties": properties}
             for column, properties in overrides.items()
         ]
+        if self.kind == "table" or (self.kind == "stat" and len(self.units) > 1):
+            # What a whole panel says when it is empty, each empty cell would say, too.
+            named.insert(
+                0,
+                {
+                    "matcher": {"id": "byRegexp", "options": "/.*/"},
+                    "properties": [{"id": "noValue", "value": "–"}],
+                },
+            )
         return {"defaults": _over(defaults, self.defaults), "overrides": [*named, *self.overrides]}
 
     def _by_column(self) -> Iterator[str]:
@@ -391,7 +408,7 @@ KINDS: Final = MappingProxyType(
                 "drawStyle": "line",
                 "lineInterpolation": "linear",
                 "lineWidth": 1,
-                "fillOpacity": 10,
+                "fillOpacity": 6,
                 "gradientMode": "none",
                 "showPoints": "auto",
                 "pointSize": 4,
@@ -449,7 +466,7 @@ KINDS: Final = MappingProxyType(
                 "color": {
                     "mode": "scheme",
                     "scheme": "Viridis",
-                    "reverse": True,
+                    "reverse": False,
                     "steps": 64,
                     "exponent": 0.5,
                     "fill": "dark-blue",
@@ -469,7 +486,7 @@ KINDS: Final = MappingProxyType(
         ),
         "state-timeline": _Kind(
             options={
-                "alignValue": "left",
+                "alignValue": "center",
                 "legend": _LEGEND,
                 "mergeValues": True,
                 "rowHeight": 0.85,

@@ -253,6 +253,9 @@ _STEPS = (
         "By how much now is more than before.",
         _one("change", "percent", "by how much it is more than before"),
     ),
+    Step("gaps", "Nothing in each window in which nothing came.", _as_they_come),
+    Step("titled", "Figures of the users' own by what they are called.", lambda columns: ()),
+    Step("by_process", "The machines together, by the name of processes.", _as_they_come),
     Step("busiest", "The 15 sessions whose sum is greatest.", _as_they_come),
     Step("latest", "The latest row of each series.", _as_they_come),
     Step(
@@ -365,7 +368,6 @@ _STEPS = (
         _one("success_rate", "share", "share of attempts that brought a good page"),
         needs=("pages", "ok", "errors"),
     ),
-    Step("gaps", "Nothing in each window in which nothing came.", _as_they_come),
     Step("total", "The sum of each series over the whole range.", _as_they_come),
     Step("worst", "The highest of all series of a field.", _as_they_come),
     Step(

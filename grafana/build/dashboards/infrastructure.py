@@ -72,7 +72,10 @@ DASHBOARD = Dashboard(
             empty=words.NO_HOSTS,
             low=0,
             high=100,
-            series="${__field.labels.host} ${__field.name}",
+            names={
+                "cpu_percent": "${__field.labels.host} mean",
+                "cpu_percent_max": "${__field.labels.host} highest",
+            },
         ),
         Panel(
             "Load",
@@ -81,7 +84,11 @@ DASHBOARD = Dashboard(
             (Flux("machines", ("load_1", "load_5", "load_15")),),
             empty=words.NO_HOSTS,
             low=0,
-            series="${__field.labels.host} ${__field.name}",
+            names={
+                "load_1": "${__field.labels.host} 1 minute",
+                "load_5": "${__field.labels.host} 5 minutes",
+                "load_15": "${__field.labels.host} 15 minutes",
+            },
         ),
         Panel(
             "Memory in use",
@@ -122,7 +129,10 @@ DASHBOARD = Dashboard(
                 ),
             ),
             empty=words.NO_HOSTS,
-            series="${__field.labels.host} ${__field.name}",
+            names={
+                "disk_read_bytes": "${__field.labels.host} read",
+                "disk_written_bytes": "${__field.labels.host} written",
+            },
         ),
         Panel(
             "Network",
@@ -137,7 +147,10 @@ DASHBOARD = Dashboard(
                 ),
             ),
             empty=words.NO_HOSTS,
-            series="${__field.labels.host} ${__field.labels.interface} ${__field.name}",
+            names={
+                "sent_bytes": "${__field.labels.host} ${__field.labels.interface} sent",
+                "received_bytes": "${__field.labels.host} ${__field.labels.interface} received",
+            },
         ),
         Panel(
             "Cores",
@@ -147,13 +160,18 @@ DASHBOARD = Dashboard(
             empty=words.NO_HOSTS,
             unit="percent",
             points=120,
+            options={
+                "color": {"min": 0, "max": 100},
+                "rowsFrame": {"layout": "unknown"},
+                "yAxis": {"unit": "none", "decimals": 0},
+            },
         ),
         Row("What are they busy with"),
         Panel(
             "Processor by process",
             "timeseries",
             "The processes that use most of the processor, those of a name together: percent of one core.",
-            (Flux("processes", ("cpu_percent",), named_by="process"),),
+            (Flux("processes", ("cpu_percent",), steps=("by_process",), named_by="process"),),
             empty=words.NO_HOSTS,
             custom=STACKED,
         ),
@@ -161,7 +179,7 @@ DASHBOARD = Dashboard(
             "Memory by process",
             "timeseries",
             "The processes that use most memory, those of a name together.",
-            (Flux("processes", ("memory",), named_by="process"),),
+            (Flux("processes", ("memory",), steps=("by_process",), named_by="process"),),
             empty=words.NO_HOSTS,
             custom=STACKED,
         ),

@@ -129,10 +129,13 @@ DASHBOARD = Dashboard(
         Panel(
             "Jobs now",
             "timeseries",
-            "Job postings as they come, each second, pushed by the collector.",
+            "Job postings as they come, each second of the last five minutes, pushed by the collector.",
             (Live("jobs", ("scraped",)),),
             empty=words.NO_LIVE,
             width=8,
+            series="${__field.labels.site}",
+            time_from="5m",
+            overrides=colours.live(colours.SITES),
         ),
         Row("Is it normal"),
         Panel(
@@ -162,7 +165,11 @@ DASHBOARD = Dashboard(
             "Success rate by site",
             "timeseries",
             "Share of attempts that brought a good page. A failed attempt is a page with a bad status or an error, whichever are more.",
-            (Flux("success_rate", ("pages", "ok", "errors"), steps=("success_rate",), named_by="site"),),
+            (
+                Flux(
+                    "success_rate", ("pages", "ok", "errors"), steps=("success_rate", "gaps"), named_by="site"
+                ),
+            ),
             empty=words.NO_EVENTS,
             low=0,
             high=1,
@@ -183,10 +190,14 @@ DASHBOARD = Dashboard(
         Panel(
             "Errors now",
             "timeseries",
-            "Errors as they come, each second, pushed by the collector.",
+            "Errors as they come, each second of the last five minutes, pushed by the collector.",
             (Live("errors", ("count",)),),
             empty=words.NO_LIVE,
             width=8,
+            series="${__field.labels.type} ${__field.labels.site}",
+            time_from="5m",
+            options={"legend": {"showLegend": False}},
+            overrides=colours.live(colours.ERRORS),
         ),
         Panel(
             "Circuit breakers",
@@ -203,7 +214,14 @@ DASHBOARD = Dashboard(
             "Response time by site",
             "timeseries",
             "Mean time of a page.",
-            (Flux("page_times", ("duration_count", "duration_sum"), steps=("mean_time",), named_by="site"),),
+            (
+                Flux(
+                    "page_times",
+                    ("duration_count", "duration_sum"),
+                    steps=("mean_time", "gaps"),
+                    named_by="site",
+                ),
+            ),
             empty=words.NO_EVENTS,
             overrides=colours.series(colours.SITES),
             link=words.TO_SITE,
@@ -217,7 +235,7 @@ DASHBOARD = Dashboard(
             columns=("time", "severity", "rule", "resource", "message"),
             names={"time": "since"},
             overrides=[
-                words.wide("time", 160),
+                words.wide("time", 165),
                 words.wide("severity", 90),
                 colours.cells("severity", colours.SEVERITIES),
             ],
@@ -232,7 +250,7 @@ DASHBOARD = Dashboard(
             names={"time": "began", "session_id": "session", "evidence": "why"},
             overrides=[
                 words.linked("session_id", words.TO_SESSION),
-                words.wide("time", 160),
+                words.wide("time", 165),
                 words.wide("status", 90),
                 words.wide("verdict", 90),
                 colours.cells("verdict", colours.VERDICTS),
@@ -261,7 +279,11 @@ DASHBOARD = Dashboard(
             high=100,
             decimals=0,
             thresholds=USAGE,
-            series="${__field.labels.host} ${__field.name}",
+            names={
+                "cpu_percent": "${__field.labels.host} processor",
+                "memory_percent": "${__field.labels.host} memory",
+                "swap_percent": "${__field.labels.host} swap",
+            },
             link=words.to("scrapewatch-infrastructure", "Infrastructure"),
         ),
         Row("What it costs and brings"),

@@ -105,7 +105,26 @@ def _hours(title: str, description: str, target: Flux, scheme: str, **more: Any)
                     {"id": "custom.displayMode", "value": "auto"},
                     {"id": "custom.width", "value": 48},
                 ],
-            }
+            },
+            # An hour of which nothing was ever heard stays empty: it is neither good nor bad.
+            {
+                "matcher": {"id": "byRegexp", "options": "/^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)$/"},
+                "properties": [
+                    {"id": "noValue", "value": " "},
+                    {
+                        "id": "mappings",
+                        "value": [
+                            {
+                                "type": "special",
+                                "options": {
+                                    "match": "null",
+                                    "result": {"text": " ", "color": "transparent", "index": 0},
+                                },
+                            }
+                        ],
+                    },
+                ],
+            },
         ],
         **more,
     )
@@ -229,7 +248,7 @@ DASHBOARD = Dashboard(
         Panel(
             "Page times",
             "heatmap",
-            "How many pages took how long: the darker, the more.",
+            "How many pages took how long: the brighter, the more.",
             (Flux("response_times", (), steps=("heatmap",)),),
             empty=words.NO_EVENTS,
             points=120,

@@ -8,6 +8,8 @@ from grafana.build import words
 from grafana.build.dashboard import Dashboard
 from grafana.build.panels import BARS, FAILURE, STACKED, SUCCESS, Flux, Panel, Row
 
+_LINES: Final = {"fillOpacity": 0, "lineWidth": 2}
+
 
 def _figure(title: str, description: str, target: Flux, **more: Any) -> Panel:
     return Panel(
@@ -25,7 +27,13 @@ def _of_all(step: str) -> Flux:
 
 
 def _by_provider(title: str, description: str, target: Flux, **more: Any) -> Panel:
-    return Panel(title, "timeseries", description, (target,), **{"empty": words.NO_PROXIES, "low": 0, **more})
+    return Panel(
+        title,
+        "timeseries",
+        description,
+        (target,),
+        **{"empty": words.NO_PROXIES, "low": 0, "custom": _LINES, **more},
+    )
 
 
 DASHBOARD = Dashboard(
@@ -125,7 +133,7 @@ DASHBOARD = Dashboard(
         _by_provider(
             "Highest latency",
             "The highest latency that was reported of each proxy.",
-            Flux("proxies", ("latency_max",), named_by="proxy"),
+            Flux("proxies", ("latency_max",), steps=("gaps",), named_by="proxy"),
         ),
         Row("Why"),
         Panel(
@@ -135,7 +143,10 @@ DASHBOARD = Dashboard(
             (Flux("proxies", (), steps=("proxy_table",)),),
             empty=words.NO_PROXIES,
             width=24,
-            height=10,
+            columns=(
+                *("provider", "proxy", "requests", "good_share", "ban_share", "latency", "latency_max"),
+                *("bytes", "cost", "cost_of_thousand"),
+            ),
             names={
                 "good_share": "good",
                 "ban_share": "banned",

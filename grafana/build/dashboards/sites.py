@@ -19,7 +19,7 @@ def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> P
         **{
             "empty": words.NO_EVENTS,
             "low": 0,
-            "custom": {"fillOpacity": 0},
+            "custom": {"fillOpacity": 0, "lineWidth": 2},
             "overrides": colours.series(colours.SITES),
             "link": words.TO_SITE,
             **more,
@@ -59,6 +59,10 @@ DASHBOARD = Dashboard(
             empty=words.NO_EVENTS,
             width=24,
             height=7,
+            columns=(
+                *("site", "scraped", "pages", "success_rate", "block_share"),
+                *("mean_time", "p95", "duration_max", "errors"),
+            ),
             names={
                 "scraped": "postings",
                 "success_rate": "success",
