@@ -15,7 +15,13 @@ _LATE: Final = steps(colours.GOOD, (60, colours.WARN), (600, colours.BAD))
 
 
 def _sum(
-    title: str, description: str, column: str, thresholds: tuple[Step, ...] = PLAIN, **more: Any
+    title: str,
+    description: str,
+    column: str,
+    thresholds: tuple[Step, ...] = PLAIN,
+    *,
+    decimals: int = 1,
+    **more: Any,
 ) -> Panel:
     """How many in the whole range."""
     return Panel(
@@ -26,7 +32,7 @@ def _sum(
         empty="–",
         width=4,
         height=4,
-        decimals=0,
+        decimals=decimals,
         thresholds=thresholds,
         options={"graphMode": "none"},
         **more,
@@ -74,6 +80,7 @@ DASHBOARD = Dashboard(
             "Events whose point a store rejected for good, less those replayed. `scrapewatch spool` shows and replays them.",
             "dead_lettered",
             ANY_IS_BAD,
+            decimals=0,
         ),
         _latest(
             "Oldest waiting",

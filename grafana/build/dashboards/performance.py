@@ -150,7 +150,7 @@ DASHBOARD = Dashboard(
             ),
             name="postings",
             change=_MORE_IS_BETTER,
-            decimals=0,
+            decimals=1,
         ),
         _figure(
             "Success rate",

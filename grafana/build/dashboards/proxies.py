@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from grafana.build import words
 from grafana.build.dashboard import Dashboard
@@ -48,7 +48,7 @@ DASHBOARD = Dashboard(
             "Requests",
             "Requests through proxies in this time.",
             Flux("proxies", ("requests",), steps=("together", "total")),
-            decimals=0,
+            decimals=1,
         ),
         _figure(
             "Good requests",
