@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ PANELS: Final = {
 # What a person would write into text boxes.
 WRITTEN: Final = {"company": OURS, "competitor_price": "3", "monthly_return": "900", "investment": "4000"}
 # What is chosen, and how long a range: each tier is read by one of them.
-CHOICES: Final = {
+CHOICES: Final[Mapping[str, tuple[Mapping[str, str | Sequence[str]], int]]] = {
     "one site, six hours": ({"site": SITES[0], "session": DONE}, 6 * HOUR),
     "two sites, a quarter of an hour": ({"site": SITES[:2], "session": DONE}, 15 * MINUTE),
     "all sites, a quarter of an hour": ({"session": DONE}, 15 * MINUTE),
