@@ -250,6 +250,19 @@ class Panel:
         """Column → unit of Grafana's, of the columns that targets give."""
         return {column.name: unit_of(column.unit) for target in self.targets for column in target.gives()}
 
+    @property
+    def _shows_one(self) -> bool:
+        """Whether a stat shows one of the columns that come."""
+        fields: str = self.options.get("reduceOptions", {}).get("fields", "")
+        return fields.startswith("/^") and "|" not in fields
+
+    def _told(self) -> str:
+        """The description; with what to do when it is empty, where Grafana 9.4 has no other place for that."""
+        silent = self.kind in ("state-timeline", "status-history") or any(
+            isinstance(t, Live) for t in self.targets
+        )
+        return f"{self.description} When it is empty: {self.empty}" if silent else self.description
+
     def leads_to(self) -> Iterator[str]:
         """The addresses that it links to."""
         if self.link is not None:
@@ -265,10 +278,10 @@ class Panel:
         made: dict[str, Any] = {
             "type": self.kind,
             "title": self.title,
-            "description": self.description,
+            "description": self._told(),
             "options": _over(kind.options, self.options),
         }
-        if self.kind == "stat" and len(self.units) > 1:
+        if self.kind == "stat" and len(self.units) > 1 and not self._shows_one:
             # Side by side all would be as small as the longest of them needs.
             made["options"] = _over({"text": {"titleSize": 14, "valueSize": 26}}, made["options"])
         if self.kind == "text":
@@ -351,7 +364,7 @@ class Panel:
             {"matcher": {"id": "byName", "options": column}, "properties": properties}
             for column, properties in overrides.items()
         ]
-        if self.kind == "table" or (self.kind == "stat" and len(self.units) > 1):
+        if self.kind == "table" or (self.kind == "stat" and len(self.units) > 1 and not self._shows_one):
             # What a whole panel says when it is empty, each empty cell would say, too.
             named.insert(
                 0,
@@ -412,7 +425,7 @@ KINDS: Final = MappingProxyType(
                 "gradientMode": "none",
                 "showPoints": "auto",
                 "pointSize": 4,
-                "spanNulls": False,
+                "spanNulls": 15 * 60 * 1000,  # ms: a longer silence is one
                 "stacking": {"mode": "none", "group": "A"},
                 "axisPlacement": "auto",
                 "axisLabel": "",

@@ -5,4 +5,4 @@ FROM panels.sessions
 WHERE $__timeFilter(begun_at)
   AND panels.among(search_term, ARRAY[${search:sqlstring}]::text[])
 ORDER BY begun_at DESC
-LIMIT 100
+LIMIT 40
