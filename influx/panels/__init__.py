@@ -451,8 +451,8 @@ _STEPS = (
     Step("error_table", "A row for each site, a column for each type of error.", lambda columns: ()),
     Step(
         "distribution",
-        "A row for each bucket of a histogram, a column for each site.",
-        lambda columns: (),
+        "A row for each bucket of a histogram.",
+        _one("pages", "1", "pages that took as long"),
         needs=histogram.FIELDS,
     ),
     Step("week", "The hours of many days as those of one week.", _as_they_come),

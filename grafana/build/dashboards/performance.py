@@ -93,6 +93,7 @@ def _hours(title: str, description: str, target: Flux, scheme: str, **more: Any)
         height=25,
         time_from="28d",
         points=672,
+        mappings=colours.blank(),
         defaults={
             "color": {"mode": scheme},
             "custom": {"align": "center", "displayMode": "color-background", "minWidth": 40},
@@ -104,25 +105,6 @@ def _hours(title: str, description: str, target: Flux, scheme: str, **more: Any)
                     {"id": "unit", "value": "none"},
                     {"id": "custom.displayMode", "value": "auto"},
                     {"id": "custom.width", "value": 48},
-                ],
-            },
-            # An hour of which nothing was ever heard stays empty: it is neither good nor bad.
-            {
-                "matcher": {"id": "byRegexp", "options": "/^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)$/"},
-                "properties": [
-                    {"id": "noValue", "value": " "},
-                    {
-                        "id": "mappings",
-                        "value": [
-                            {
-                                "type": "special",
-                                "options": {
-                                    "match": "null",
-                                    "result": {"text": " ", "color": "transparent", "index": 0},
-                                },
-                            }
-                        ],
-                    },
                 ],
             },
         ],
@@ -255,19 +237,12 @@ DASHBOARD = Dashboard(
         ),
         Panel(
             "Distribution of page times",
-            "barchart",
-            "How many pages of each site took at most how long, in the whole time. Edges are doubles, from 1 ms on.",
-            (Flux("site_totals", (), steps=("distribution",)),),
+            "bargauge",
+            "How many pages took at most how long, in the whole time. Each edge is twice the one before.",
+            (Flux("site_totals", (), steps=("together", "distribution")),),
             empty=words.NO_EVENTS,
             unit="short",
-            options={
-                "xField": "took",
-                "xTickLabelRotation": -45,
-                "xTickLabelSpacing": 0,
-                "showValue": "never",
-                "stacking": "normal",
-            },
-            overrides=colours.series(colours.SITES),
+            options={"reduceOptions": {"values": True, "calcs": [], "fields": "/^pages$/"}},
         ),
         Panel(
             "95th percentile by site",

@@ -119,19 +119,26 @@ DASHBOARD = Dashboard(
         ),
         Panel(
             "Errors by site and type",
-            "barchart",
-            "Errors reported in the whole time.",
+            "table",
+            "Errors reported in the whole time: the redder, the more.",
             (Flux("error_totals", ("count",), steps=("error_table",)),),
             empty=words.NO_ERRORS,
             unit="short",
-            options={
-                "xField": "site",
-                "orientation": "horizontal",
-                "stacking": "normal",
-                "showValue": "never",
-                "xTickLabelSpacing": 0,
+            mappings=colours.blank(),
+            defaults={
+                "color": {"mode": "continuous-YlRd"},
+                "custom": {"align": "center", "displayMode": "color-background"},
             },
-            overrides=colours.series(colours.ERRORS),
+            overrides=[
+                {
+                    "matcher": {"id": "byName", "options": "site"},
+                    "properties": [
+                        {"id": "custom.displayMode", "value": "auto"},
+                        {"id": "custom.align", "value": "left"},
+                        *words.linked("site", words.TO_SITE_OF_CELL)["properties"],
+                    ],
+                }
+            ],
         ),
         _by_site(
             "Attempts that failed",
