@@ -91,8 +91,21 @@ class Sql:
     name: str = ""
 
     def gives(self) -> tuple[Column, ...]:
-        """The columns that come of it, with their units."""
-        return _query(self.panel).columns
+        """The columns that come of it, with their units; the time and the name of series aside."""
+        query = _query(self.panel)
+        return tuple(c for c in query.columns if not query.over_time or c.name not in ("time", "metric"))
+
+    @property
+    def named_by(self) -> str:
+        """``metric`` where Grafana calls series by it alone, as it does where one number comes with it."""
+        query = _query(self.panel)
+        return (
+            "metric"
+            if query.over_time
+            and [c.name for c in query.columns][:2] == ["time", "metric"]
+            and len(query.columns) == 3
+            else ""
+        )
 
     def text(self, variables: Iterable[str]) -> str:
         """The query; variables stand in it by name."""
@@ -367,9 +380,8 @@ class Panel:
     def _by_column(self) -> Iterator[str]:
         """Columns whose series are not named after a tag or a time."""
         for target in self.targets:
-            if not isinstance(target, Flux) or not (
-                target.named_by or (target.against and not target.compared)
-            ):
+            named = not isinstance(target, Live) and target.named_by
+            if not named and not (isinstance(target, Flux) and target.against and not target.compared):
                 yield from (column.name for column in target.gives())
 
     def _shared_unit(self) -> tuple[str, dict[str, str]]:
