@@ -27,10 +27,11 @@ demo: $(SERVER)  ## run it and let a demo crawl report; LOGS=folder imports Scra
 test: $(DEV)  ## run the tests; ARGS="-k name" for some
 	$(PY) -m pytest $(ARGS)
 
-check: $(DEV)  ## check format, lint, types and generated documentation
+check: $(DEV)  ## check format, lint, types, dashboards and generated documentation
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) -m grafana.build --check
 	$(PY) -m stack.docs --check
 
 soak: $(DEV)  ## faults, load and kills for an hour, then an exact comparison; ARGS="--minutes 10" for less
@@ -46,6 +47,9 @@ influxd:  ## find or build the InfluxDB that the tests run on
 
 stack:  ## run all parts as containers
 	@bash tools/stack.sh $(ARGS)
+
+dashboards: $(DEV)  ## write grafana/dashboards from grafana/build
+	$(PY) -m grafana.build
 
 docs: $(DEV)  ## write the generated documentation
 	$(PY) -m stack.docs
@@ -72,4 +76,4 @@ $(SERVER): requirements/build.txt requirements/server.txt pyproject.toml tools/v
 $(DEV): $(SERVER) requirements/dev.txt
 	@bash tools/venv.sh dev
 
-.PHONY: help up demo test check soak bench influxd stack docs lock clean
+.PHONY: help up demo test check soak bench influxd stack dashboards docs lock clean

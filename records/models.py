@@ -269,6 +269,8 @@ class JobPosting(Base):
         Index(None, "tenant", "first_seen", "id"),
         Index(None, "tenant", "search_key", "first_seen", "place"),
         Index(None, "tenant", "place", "first_seen"),
+        # Panels alone ask for a company, and they read PostgreSQL.
+        Index(None, "tenant", "company", "first_seen", info={"only": "postgresql"}),
     )
 
     id: Mapped[Id]

@@ -19,6 +19,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from grafana.build.dashboards import ALL as ALL_DASHBOARDS
+from grafana.build.dashboards import clicks, panels_of
+from grafana.build.panels import Flux, Live, Sql, Target
 from scrapewatch import examples, histogram
 from scrapewatch.access import Rule, rule_of
 from scrapewatch.events import METRICS, OWN, TYPES
@@ -388,6 +391,62 @@ def _asked(asked: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def dashboards() -> str:
+    """What is shown where: every panel of every dashboard, and the way to each measurement."""
+    page = _page(
+        "Dashboards",
+        "What Grafana shows. Made from [`grafana/build/dashboards`](../grafana/build/dashboards), which `make dashboards` turns into what "
+        "Grafana reads.",
+    )
+    page += [
+        "Each dashboard leads to all others by the menu *scrapewatch* at its top, which keeps the time and what was chosen; "
+        "[Overview](#overview) is where one begins. Points are kept by [measurement](metrics.md) and asked by [question](questions.md), "
+        "records lie in a database.",
+        "",
+        "## Where each measurement is",
+        "",
+        "**clicks**: from the Overview, one to open the menu and one to choose there, or one on what leads straight there.",
+        "",
+    ]
+    page += _table(
+        ("measurement", "dashboard", "panel", "clicks"),
+        (
+            (f"[{name}](metrics.md#{name})", f"[{d.title}](#{_anchor(d.title)})", panel.title, str(clicks(d)))
+            for name in MEASUREMENTS
+            for d, panel in panels_of(name)
+        ),
+    )
+    for dashboard in ALL_DASHBOARDS:
+        page += [f"## {dashboard.title}", "", f"{dashboard.description} `/d/{dashboard.uid}`", ""]
+        page += _table(
+            ("panel", "what it shows", "asks"),
+            (
+                (panel.title, panel.description, ", ".join(map(_source, panel.targets)))
+                for panel in dashboard.shown()
+            ),
+        )
+    return _text(page)
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _source(target: Target) -> str:
+    match target:
+        case Flux():
+            known = f"[{target.question}](questions.md#{target.question})"
+            return (
+                known
+                if target.question in QUESTIONS
+                else f"[{target.question}](../influx/panels/{target.question}.flux)"
+            )
+        case Sql():
+            return f"[{target.panel}](../records/panels/{target.panel}.sql)"
+        case Live():
+            return f"[live](live.md): {target.measurement}"
+
+
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "docs/metrics.md": metrics,
@@ -396,6 +455,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "docs/settings.md": settings,
         ".env.example": example_of_env,
         "docs/api.md": api,
+        "docs/dashboards.md": dashboards,
     }
 )
 """File → what renders it."""

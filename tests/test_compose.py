@@ -345,7 +345,7 @@ def test_grafana_reads_both_stores_and_can_write_neither() -> None:
     assert f"./grafana/dashboards:{path}:ro" in SERVICES["grafana"]["volumes"]
 
 
-def test_the_role_of_grafana_reads_new_tables_but_no_credentials_and_changes_nothing(
+def test_the_role_of_grafana_reads_views_of_its_tenant_but_no_table_and_changes_nothing(
     postgres: Postgres, secrets: Path
 ) -> None:
     subprocess.run(
@@ -366,25 +366,28 @@ def test_the_role_of_grafana_reads_new_tables_but_no_credentials_and_changes_not
     try:
         url = postgres.url_of("scrapewatch")
         as_owner, as_grafana = url.replace("postgres@", "scrapewatch@"), url.replace("postgres@", "grafana@")
-        with psycopg.connect(as_owner) as connection:
-            connection.execute("CREATE TABLE sessions (id int)")
-            connection.execute("INSERT INTO sessions VALUES (1)")
-        with psycopg.connect(as_grafana, autocommit=True) as connection:
-            assert connection.execute("SELECT id FROM sessions").fetchall() == [(1,)]
-            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-                connection.execute("DELETE FROM sessions")
-            connection.execute("SET default_transaction_read_only = off")
-            for statement in ("DELETE FROM sessions", "CREATE TABLE own (id int)", "DROP TABLE sessions"):
-                with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                    connection.execute(statement.encode())
         engine = make_engine(as_owner)
         upgrade(engine)
         engine.dispose()
+        with psycopg.connect(as_owner) as connection:
+            connection.execute("CREATE TABLE own (id int)")
+            for tenant in ("default", "acme"):
+                connection.execute(
+                    "INSERT INTO market_days VALUES (%s, 'site', 1, %s, 1)", [tenant, f"site of {tenant}"]
+                )
         with psycopg.connect(as_grafana, autocommit=True) as connection:
-            connection.execute("SELECT count(*) FROM scrape_sessions")
-            for table in ("api_keys", "token_keys"):
+            found = connection.execute("SELECT value FROM panels.market_days").fetchall()
+            assert found == [("site of default",)]
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                connection.execute("CREATE TEMPORARY TABLE another (id int)")
+            connection.execute("SET default_transaction_read_only = off")
+            for statement in (
+                "CREATE TEMPORARY TABLE another (id int)",
+                "CREATE TABLE another (id int)",
+                *(f"SELECT * FROM {table}" for table in ("own", "market_days", "api_keys", "token_keys")),
+            ):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                    connection.execute(f"SELECT count(*) FROM {table}".encode())
+                    connection.execute(statement.encode())
     finally:
         postgres.drop(postgres.url_of("scrapewatch"))
         with psycopg.connect(postgres.url, autocommit=True) as connection:

@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -14,6 +15,7 @@ import records.migrate
 from records.engine import make_engine, reading, writing
 from records.migrate import current, downgrade, newest, upgrade
 from records.models import Base, Collector, ScrapeSession, SiteExecution
+from tests.postgres import Postgres
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -31,7 +33,14 @@ def test_the_migrations_lead_to_the_models(empty_url: str) -> None:
     engine = make_engine(empty_url)
     upgrade(engine)
     with engine.connect() as db:
-        context = MigrationContext.configure(db, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(
+            db,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "include_object": lambda part, *_: part.info.get("only", db.dialect.name) == db.dialect.name,
+            },
+        )
         assert compare_metadata(context, Base.metadata) == []
         assert current(db) == newest()
     engine.dispose()
@@ -100,3 +109,29 @@ def test_foreign_keys_hold_after_a_migration(empty_url: str) -> None:
     with pytest.raises(Exception, match=r"(?i)foreign key"), writing(engine) as db:
         db.execute(insert(SiteExecution).values(tenant="t", session_id="?", site_name="x", attempt_number=1))
     engine.dispose()
+
+
+def test_an_upgrade_takes_from_grafana_what_it_read_of_the_tables(postgres: Postgres) -> None:
+    url = postgres.database()
+    engine = make_engine(url)
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE grafana LOGIN")
+    try:
+        upgrade(engine, "0008")
+        with psycopg.connect(url) as connection:
+            connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO grafana")
+            connection.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO grafana")
+        upgrade(engine)
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE public.later (id int)")
+        as_grafana = url.replace("postgres@", "grafana@")
+        with psycopg.connect(as_grafana, autocommit=True) as connection:
+            connection.execute("SELECT * FROM panels.sessions")
+            for table in ("scrape_sessions", "alerts", "later"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(f"SELECT * FROM {table}".encode())
+    finally:
+        engine.dispose()
+        postgres.drop(url)
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute("DROP ROLE grafana")

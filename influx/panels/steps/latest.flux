@@ -1,0 +1,2 @@
+// The latest row of each series.
+latest = (tables=<-, params) => tables |> last()

@@ -1,0 +1,13 @@
+WITH counted AS (
+    SELECT kind, value, sum(n) AS n
+    FROM panels.market($__unixEpochFrom() / 86400, $__unixEpochTo() / 86400,
+                       ARRAY[${search:sqlstring}]::text[], ARRAY[]::text[])
+    WHERE kind IN ('posting', 'location')
+    GROUP BY kind, value
+    HAVING sum(n) > 0
+)
+SELECT value AS place, n::bigint AS postings, n::float8 / (SELECT n FROM counted WHERE kind = 'posting') AS share
+FROM counted
+WHERE kind = 'location'
+ORDER BY n DESC, value COLLATE "C"
+LIMIT 20
