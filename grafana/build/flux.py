@@ -230,12 +230,25 @@ def _rows(
     values = {column.name for column in question.columns if column.name not in question.key}
     by_field = _group([*(tag for tag in question.key if tag != "time"), "_field"])
     calls: list[str] = []
+    named = _PATTERN.search(statement)
+    wanted = [name for name in asked if named is not None and re.fullmatch(named[1], name)]
     if result in values:
-        if result not in asked:
+        # Its field `count` fills the column that it is named after, as the store reads it; other fields have their own.
+        others = [name for name in wanted if name not in (result, "count")]
+        counted = result in asked
+        if not counted and not others:
             return None
-        calls += [f'set(key: "_field", value: "{result}")', by_field]
-    elif (named := _PATTERN.search(statement)) is not None:
-        wanted = [name for name in asked if re.fullmatch(named[1], name)]
+        if named is not None and re.fullmatch(named[1], "count"):
+            statement = statement.replace(named[0], _pattern([*others, *(["count"] if counted else [])]))
+        if counted:
+            name = f'if r._field == "count" then "{result}" else r._field'
+            calls.append(
+                f"map(fn: (r) => ({{r with _field: {name}}}))"
+                if others
+                else f'set(key: "_field", value: "{result}")'
+            )
+            calls.append(by_field)
+    elif named is not None:
         if not wanted:
             return None
         statement = statement.replace(named[0], _pattern(wanted))
