@@ -228,7 +228,10 @@ class AlertRecords:
                 if outcome != "unchanged":
                     changed.append(row_id)
             held = _active(db, tenant, at) if changed else []
-            rows = db.execute(select(_ALERTS).where(_ALERTS.c.id.in_(changed)).order_by(_ALERTS.c.id))
+            of_tenant = _ALERTS.c.tenant == clean(tenant)
+            rows = db.execute(
+                select(_ALERTS).where(of_tenant, _ALERTS.c.id.in_(changed)).order_by(_ALERTS.c.id)
+            )
             return Told(**counted, news=tuple(_alert(dict(row), held, at) for row in rows.mappings()))
 
     def silencing(self, tenant: str, alert: Alert | Telling, now: datetime) -> Silence | None:
