@@ -412,7 +412,8 @@ class AlertRecords:
             if (db.scalar(select(func.count()).where(to_come)) or 0) >= MOST_SILENCES:
                 raise InvalidInput(f"there are {MOST_SILENCES} silences already: delete some", "matchers")
             row_id = db.execute(insert(_SILENCES).values(values).returning(columns.id)).scalar_one()
-            return _silence(dict(db.execute(select(_SILENCES).where(columns.id == row_id)).mappings().one()))
+            made = select(_SILENCES).where(columns.tenant == clean(tenant), columns.id == row_id)
+            return _silence(dict(db.execute(made).mappings().one()))
 
     def silences(
         self,
@@ -520,7 +521,7 @@ def _tell(db: Connection, tenant: str, telling: Telling, by: str, at: datetime) 
         if is_new:
             changes |= {**said, "told": digest, "count": columns.count + 1}
     if changes:
-        db.execute(update(_ALERTS).where(columns.id == row["id"]).values(changes))
+        db.execute(update(_ALERTS).where(columns.tenant == tenant, columns.id == row["id"]).values(changes))
     return outcome, int(row["id"])
 
 
@@ -534,7 +535,11 @@ def _row(db: Connection, tenant: str, alert_id: int, *, lock: bool = False) -> d
 
 def _changed(db: Connection, row: dict[str, Any], changes: Mapping[str, Any], now: datetime) -> Alert:
     if changes:
-        db.execute(update(_ALERTS).where(_ALERTS.c.id == row["id"]).values(changes))
+        db.execute(
+            update(_ALERTS)
+            .where(_ALERTS.c.tenant == row["tenant"], _ALERTS.c.id == row["id"])
+            .values(changes)
+        )
     return _alert({**row, **changes}, _active(db, row["tenant"], now), now)
 
 
