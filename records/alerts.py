@@ -226,7 +226,10 @@ class AlertRecords:
                 if outcome != "unchanged":
                     changed.append(row_id)
             held = _active(db, tenant, at) if changed else []
-            rows = db.execute(select(_ALERTS).where(_ALERTS.c.id.in_(changed)).order_by(_ALERTS.c.id))
+            of_tenant = _ALERTS.c.tenant == clean(tenant)
+            rows = db.execute(
+                select(_ALERTS).where(of_tenant, _ALERTS.c.id.in_(changed)).order_by(_ALERTS.c.id)
+            )
             return Told(**counted, news=tuple(_alert(dict(row), held, at) for row in rows.mappings()))
 
     def silencing(self, tenant: str, alert: Alert | Telling, now: datetime) -> Silence | None:
@@ -407,7 +410,8 @@ class AlertRecords:
             if (db.scalar(select(func.count()).where(to_come)) or 0) >= MOST_SILENCES:
                 raise InvalidInput(f"there are {MOST_SILENCES} silences already: delete some", "matchers")
             row_id = db.execute(insert(_SILENCES).values(values).returning(columns.id)).scalar_one()
-            return _silence(dict(db.execute(select(_SILENCES).where(columns.id == row_id)).mappings().one()))
+            made = select(_SILENCES).where(columns.tenant == clean(tenant), columns.id == row_id)
+            return _silence(dict(db.execute(made).mappings().one()))
 
     def silences(
         self,
@@ -515,7 +519,7 @@ def _tell(db: Connection, tenant: str, telling: Telling, by: str, at: datetime) 
         if is_new:
             changes |= {**said, "told": digest, "count": columns.count + 1}
     if changes:
-        db.execute(update(_ALERTS).where(columns.id == row["id"]).values(changes))
+        db.execute(update(_ALERTS).where(columns.tenant == tenant, columns.id == row["id"]).values(changes))
     return outcome, int(row["id"])
 
 
@@ -529,7 +533,11 @@ def _row(db: Connection, tenant: str, alert_id: int, *, lock: bool = False) -> d
 
 def _changed(db: Connection, row: dict[str, Any], changes: Mapping[str, Any], now: datetime) -> Alert:
     if changes:
-        db.execute(update(_ALERTS).where(_ALERTS.c.id == row["id"]).values(changes))
+        db.execute(
+            update(_ALERTS)
+            .where(_ALERTS.c.tenant == row["tenant"], _ALERTS.c.id == row["id"])
+            .values(changes)
+        )
     return _alert({**row, **changes}, _active(db, row["tenant"], now), now)
 
 

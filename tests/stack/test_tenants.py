@@ -375,7 +375,12 @@ def test_every_statement_for_a_request_names_the_tenant_of_what_it_reads(house: 
     for tenant in TENANTS:
         for template in house.paths:
             house.get(tenant, re.sub(r"\{[^}]*\}", SAME, template))
-    reading = [text for text in house.statements if _tables(text) & _OWNED]
+    # A row that is put in names the tenant by its values.
+    reading = [
+        text
+        for text in house.statements
+        if _tables(text) & _OWNED and not re.match(r"INSERT INTO .* VALUES", text)
+    ]
     assert reading
     for text in set(reading):
         assert re.search(r"\btenant\b", text.partition("WHERE")[2]), text
