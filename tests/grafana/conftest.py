@@ -1,4 +1,4 @@
-"""A Grafana to speak to, and stores for dashboards: filled once for all tests, and empty ones."""
+"""Stores for dashboards: filled once for all tests, and empty ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Final
 import psycopg
 import pytest
 from influxdb_client.client.influxdb_client import InfluxDBClient
-from pytest_httpserver import HTTPServer
 
 from influx.bootstrap import bootstrap
 from influx.buckets import bucket_name
@@ -20,7 +19,6 @@ from scrapewatch.measurements import Tier
 from scrapewatch.ports import DEFAULT_TENANT
 from scrapewatch.time import SECOND, now_ns
 from tests.grafana.filled import PAST, fill
-from tests.grafana.grafana_api import GrafanaApi
 from tests.grafana.history import events
 from tests.influxd import Influxd
 from tests.postgres import Postgres
@@ -39,12 +37,6 @@ class Stores:
     records_url: str
     reader_url: str
     now: int
-
-
-@pytest.fixture
-def grafana(httpserver: HTTPServer) -> GrafanaApi:
-    """A Grafana of the test's own, as far as the product speaks to it."""
-    return GrafanaApi(httpserver)
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,12 @@ def dashboard(name: str, *panels: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
+def grafana(httpserver: HTTPServer) -> GrafanaApi:
+    """A Grafana of the test's own, as far as the product speaks to it."""
+    return GrafanaApi(httpserver)
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two dashboards."""
     write(tmp_path, dashboard("overview", "Jobs", "Errors"))
