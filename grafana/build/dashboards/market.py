@@ -83,7 +83,6 @@ DASHBOARD = Dashboard(
             "Postings by the day they first came; today is not over.",
             (Sql("market_postings_per_day"),),
             empty=_NOTHING,
-            decimals=0,
             custom=BARS,
         ),
         Panel(
@@ -108,14 +107,7 @@ DASHBOARD = Dashboard(
             empty=_NO_SALARY,
             height=9,
             custom=NARROW,
-            decimals=0,
-            names={"change_percent": "change", "previous_p50": "p50 before"},
-            overrides=[
-                {
-                    "matcher": {"id": "byName", "options": "change_percent"},
-                    "properties": [{"id": "decimals", "value": 1}],
-                }
-            ],
+            names={"change_percent": "change", "previous_p50": "before"},
         ),
         Panel(
             "Salaries over time",
@@ -125,7 +117,6 @@ DASHBOARD = Dashboard(
             (Sql("market_salaries_over_time"),),
             empty=_NO_SALARY,
             height=9,
-            decimals=0,
             custom={"axisSoftMin": None, "showPoints": "always"},
             overrides=[
                 *colours.series({"p50": colours.PLAIN}),
