@@ -110,6 +110,12 @@ def words(colours: Mapping[str, str]) -> list[dict[str, Any]]:
     ]
 
 
+def blank() -> list[dict[str, Any]]:
+    """A mapping by which a cell without a value is empty: neither good nor bad, and no place for words about an empty panel."""
+    result = {"text": " ", "color": "transparent", "index": 0}
+    return [{"type": "special", "options": {"match": "null", "result": result}}]
+
+
 def breaker_codes() -> list[dict[str, Any]]:
     """Mappings of the codes of a circuit breaker's states."""
     return [

@@ -22,8 +22,9 @@ SCHEMA: Final = 37
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """A dashboard. ``variables`` are those beside :data:`~grafana.build.variables.DEFAULT`; ``refresh`` and ``time_from`` as in Grafana.
+    """A dashboard, with ``refresh`` and ``time_from`` as in Grafana.
 
+    ``variables`` are those beside :data:`~grafana.build.variables.DEFAULT`; ``of_session``: it marks the chosen session alone, not all.
     One that is not ``marked`` shows no annotations until they are switched on.
     """
 
@@ -34,6 +35,7 @@ class Dashboard:
     variables: tuple[str, ...] = ()
     time_from: str = "now-1h"
     refresh: str = "30s"
+    of_session: bool = False
     marked: bool = True
 
     @property
@@ -87,7 +89,7 @@ class Dashboard:
                 }
             ],
             "templating": {"list": [variable(name) for name in self.all_variables]},
-            "annotations": {"list": marks.marks(shown=self.marked)},
+            "annotations": {"list": marks.marks(of_session=self.of_session, shown=self.marked)},
             "panels": placed,
         }
 

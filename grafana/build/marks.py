@@ -8,14 +8,16 @@ from grafana.build import colours
 from grafana.build.panels import RECORDS, SERIES, Flux, Sql
 
 _MARKS: Final = (
-    ("Sessions", Sql("annotations_sessions"), colours.INFO),
     ("Alerts", Sql("annotations_alerts"), colours.BAD),
     ("Breakers", Flux("breaker_openings", ("opened",), steps=("as_marks",)), colours.WARN),
 )
 
 
-def marks(*, shown: bool = True) -> list[dict[str, Any]]:
-    """The annotations as Grafana reads them; those that are not ``shown`` can be switched on."""
+def marks(*, of_session: bool = False, shown: bool = True) -> list[dict[str, Any]]:
+    """The annotations as Grafana reads them; ``of_session``: of the sessions those of the chosen one alone.
+
+    Those that are not ``shown`` can be switched on.
+    """
     made: list[dict[str, Any]] = [
         {
             "name": "Annotations & Alerts",
@@ -27,7 +29,8 @@ def marks(*, shown: bool = True) -> list[dict[str, Any]]:
             "iconColor": colours.QUIET,
         }
     ]
-    for name, target, colour in _MARKS:
+    sessions = Sql("annotations_session" if of_session else "annotations_sessions")
+    for name, target, colour in (("Sessions", sessions, colours.INFO), *_MARKS):
         source = RECORDS if isinstance(target, Sql) else SERIES
         made.append(
             {

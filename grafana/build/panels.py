@@ -91,8 +91,21 @@ class Sql:
     name: str = ""
 
     def gives(self) -> tuple[Column, ...]:
-        """The columns that come of it, with their units."""
-        return _query(self.panel).columns
+        """The columns that come of it, with their units; the time and the name of series aside."""
+        query = _query(self.panel)
+        return tuple(c for c in query.columns if not query.over_time or c.name not in ("time", "metric"))
+
+    @property
+    def named_by(self) -> str:
+        """``metric`` where Grafana calls series by it alone, as it does where one number comes with it."""
+        query = _query(self.panel)
+        return (
+            "metric"
+            if query.over_time
+            and [c.name for c in query.columns][:2] == ["time", "metric"]
+            and len(query.columns) == 3
+            else ""
+        )
 
     def text(self, variables: Iterable[str]) -> str:
         """The query; variables stand in it by name."""
@@ -239,6 +252,19 @@ class Panel:
         """Column → unit of Grafana's, of the columns that targets give."""
         return {column.name: unit_of(column.unit) for target in self.targets for column in target.gives()}
 
+    @property
+    def _shows_one(self) -> bool:
+        """Whether a stat shows one of the columns that come."""
+        fields: str = self.options.get("reduceOptions", {}).get("fields", "")
+        return fields.startswith("/^") and "|" not in fields
+
+    def _told(self) -> str:
+        """The description; with what to do when it is empty, where Grafana 9.4 has no other place for that."""
+        silent = self.kind in ("state-timeline", "status-history") or any(
+            isinstance(t, Live) for t in self.targets
+        )
+        return f"{self.description} When it is empty: {self.empty}" if silent else self.description
+
     def leads_to(self) -> Iterator[str]:
         """The addresses that it links to."""
         if self.link is not None:
@@ -254,9 +280,12 @@ class Panel:
         made: dict[str, Any] = {
             "type": self.kind,
             "title": self.title,
-            "description": self.description,
+            "description": self._told(),
             "options": _over(kind.options, self.options),
         }
+        if self.kind == "stat" and len(self.units) > 1 and not self._shows_one:
+            # Side by side all would be as small as the longest of them needs.
+            made["options"] = _over({"text": {"titleSize": 14, "valueSize": 26}}, made["options"])
         if self.kind == "text":
             return made
         targets = [
@@ -337,7 +366,7 @@ class Panel:
             {"matcher": {"id": "byName", "options": column}, "properties": properties}
             for column, properties in overrides.items()
         ]
-        if self.kind == "table" or (self.kind == "stat" and len(self.units) > 1):
+        if self.kind == "table" or (self.kind == "stat" and len(self.units) > 1 and not self._shows_one):
             # What a whole panel says when it is empty, each empty cell would say, too.
             named.insert(
                 0,
@@ -351,9 +380,8 @@ class Panel:
     def _by_column(self) -> Iterator[str]:
         """Columns whose series are not named after a tag or a time."""
         for target in self.targets:
-            if not isinstance(target, Flux) or not (
-                target.named_by or (target.against and not target.compared)
-            ):
+            named = not isinstance(target, Live) and target.named_by
+            if not named and not (isinstance(target, Flux) and target.against and not target.compared):
                 yield from (column.name for column in target.gives())
 
     def _shared_unit(self) -> tuple[str, dict[str, str]]:
@@ -399,7 +427,7 @@ KINDS: Final = MappingProxyType(
                 "gradientMode": "none",
                 "showPoints": "auto",
                 "pointSize": 4,
-                "spanNulls": False,
+                "spanNulls": 15 * 60 * 1000,  # ms: a longer silence is one
                 "stacking": {"mode": "none", "group": "A"},
                 "axisPlacement": "auto",
                 "axisLabel": "",
@@ -453,7 +481,7 @@ KINDS: Final = MappingProxyType(
                 "color": {
                     "mode": "scheme",
                     "scheme": "Viridis",
-                    "reverse": True,
+                    "reverse": False,
                     "steps": 64,
                     "exponent": 0.5,
                     "fill": "dark-blue",

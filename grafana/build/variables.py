@@ -101,7 +101,7 @@ def _asked(name: str, label: str, description: str, source: dict[str, str], quer
         "query": query,
         "definition": query,
         "regex": "",
-        "current": {},
+        "current": {"selected": False, "text": "", "value": ""},
         "options": [],
         "multi": False,
         "includeAll": False,

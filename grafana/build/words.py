@@ -33,7 +33,7 @@ TO_SESSION: Final = (
     "This session",
 )
 """From a cell that names a session to that session."""
-TO_SITE: Final = (f"/d/scrapewatch-sites?var-site=${{__field.name}}&{_KEEP}", "This site")
+TO_SITE: Final = (f"/d/scrapewatch-sites?var-site=${{__field.name:percentencode}}&{_KEEP}", "This site")
 """From a series that is named after a site to that site."""
 
 TO_SESSION_OF_SERIES: Final = (
@@ -42,13 +42,11 @@ TO_SESSION_OF_SERIES: Final = (
 )
 """From a series that is named after a session to that session."""
 
-TO_LATEST_SESSION: Final = (
-    f"/d/scrapewatch-session?var-session=${{__data.fields.latest_session_id:percentencode}}&{_KEEP}&${{site:queryparam}}",
-    "The session that had it last",
+TO_SITE_OF_CELL: Final = (
+    f"/d/scrapewatch-sites?var-site=${{__value.raw:percentencode}}&{_KEEP}",
+    "This site alone",
 )
-"""From a row with a ``latest_session_id`` to that session."""
-SITE_OF_ROW: Final = f"/d/scrapewatch-sites?var-site=${{__data.fields.site:percentencode}}&{_KEEP}"
-"""From a row with a ``site`` to that site."""
+"""From a cell that names a site to that site."""
 
 
 def to(uid: str, words: str) -> tuple[str, str]:

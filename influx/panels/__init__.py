@@ -376,7 +376,7 @@ _STEPS = (
         "A figure of the range, and by how much it is more than before.",
         lambda columns: (
             replace(columns[0], name="now"),
-            Column("change", "float", "percent", "by how much it is more than before"),
+            Column("than_before", "float", "percent", "by how much it is more than before"),
         ),
     ),
     Step("means", "Of each pair <name>_sum and <name>_count the mean, as <name>.", _means),
@@ -452,8 +452,8 @@ _STEPS = (
     Step("error_table", "A row for each site, a column for each type of error.", lambda columns: ()),
     Step(
         "distribution",
-        "A row for each bucket of a histogram, a column for each site.",
-        lambda columns: (),
+        "A row for each bucket of a histogram.",
+        _one("pages", "1", "pages that took as long"),
         needs=histogram.FIELDS,
     ),
     Step("week", "The hours of many days as those of one week.", _as_they_come),

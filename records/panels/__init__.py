@@ -611,6 +611,7 @@ ANNOTATIONS: Final[Mapping[str, Panel]] = MappingProxyType(
         panel.name: panel
         for panel in (
             Panel("annotations_sessions", "When sessions began and ended.", _MARKS),
+            Panel("annotations_session", "When one session began and ended.", _MARKS),
             Panel("annotations_alerts", "When alerts started and ended.", _MARKS),
         )
     }

@@ -128,7 +128,7 @@ class Asker:
         shown = Range(to_datetime(start), to_datetime(stop))
         sql = expand_sql(query.text, variables, shown, interval_seconds=max(step // SECOND, 1))
         frame = self._rows(sql, query.ref)
-        return [_as_series(frame) if query.series and len(frame) else frame]
+        return [series_of(frame) if query.series and len(frame) else frame]
 
     def _rows(self, sql: str, ref: str) -> Frame:
         try:
@@ -186,7 +186,7 @@ def choices_in(frames: Sequence[Frame]) -> list[str]:
     return list(dict.fromkeys(str(value) for value in chosen.values if value is not None))
 
 
-def _as_series(frame: Frame) -> Frame:
+def series_of(frame: Frame) -> Frame:
     """Rows with a time and texts as a column of numbers for each of the texts, as the SQL data sources make series of them.
 
     Raises:

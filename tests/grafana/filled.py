@@ -12,12 +12,12 @@ from collector.decode import Event, decode
 from collector.fold import Memory, Request, fold
 from collector.roller import rolled
 from influx.store import InfluxStore
-from records.alerts import AlertRecords, Telling
+from records.alerts import AlertRecords, Matcher, Telling
 from records.store import SqlRecords
 from scrapewatch.line_protocol import encode
 from scrapewatch.measurements import KEEPING, MEASUREMENTS, Tier
 from scrapewatch.ports import DEFAULT_TENANT, Batch, Flush, RecordChanges, TimeRange
-from scrapewatch.time import HOUR, to_datetime
+from scrapewatch.time import DAY, HOUR, MINUTE, to_datetime
 from tests.grafana.history import Said
 
 PAST: Final = "past"
@@ -98,7 +98,7 @@ def _alert(records: SqlRecords, now: int) -> None:
         ("System Resource High", "critical", "worker-1"),
         ("Coverage Drop", "info", "glassdoor"),
     )
-    ages = [4, 9, 200, *range(600, 60 * 24 * 60, 1_700)]  # minutes
+    ages = [4, 9, 13, 14, 200, *range(600, 60 * 24 * 60, 1_700)]  # minutes
     for number, minutes in enumerate(ages):
         rule, severity, resource = rules[number % len(rules)]
         start = to_datetime(now - minutes * 60 * 10**9)
@@ -117,11 +117,25 @@ def _alert(records: SqlRecords, now: int) -> None:
             alerts.acknowledge(
                 DEFAULT_TENANT, alert.id, by="ada", notes=None, at=start + timedelta(minutes=1)
             )
-        if number > 3:
+        if number > 2:
             alerts.resolve(
                 DEFAULT_TENANT,
                 alert.id,
                 by="ada",
                 notes="mended",
-                at=start + timedelta(minutes=number % 40 + 2),
+                at=start + timedelta(minutes=min(number % 40 + 2, minutes // 2)),
             )
+    start, end = to_datetime(now - 30 * MINUTE), to_datetime(now + DAY)
+    for matcher, ends in (
+        (Matcher("rule", "Low Throughput"), end),
+        (Matcher("site", "glassdoor"), end - timedelta(days=2)),
+    ):
+        alerts.silence(
+            DEFAULT_TENANT,
+            [matcher],
+            comment="maintenance",
+            by="ada",
+            starts_at=start - timedelta(days=2),
+            ends_at=ends,
+            at=start - timedelta(days=3),
+        )

@@ -40,6 +40,9 @@ HOSTILE: Final = (
 PLAIN: Final = "plain-site"
 """… and one as anybody would, to which just the same happened."""
 
+OURS: Final = "Alderfold Systems"
+"""A company that offers some of the postings."""
+
 DAYS: Final = 60
 DONE: Final = "run-done"
 """A session that ended a few minutes ago, and has something of everything …"""
@@ -91,7 +94,9 @@ def _sessions(now: int) -> Iterator[Said]:
         yield from _Session(
             f"run-odd-{ago // MINUTE}", now - ago - 6 * MINUTE, "healthy", (PLAIN, *HOSTILE)
         ).events(2, MINUTE)
-    for number, ago in enumerate([*range(1, 24), *range(24, 168, 5), *range(168, DAYS * 24, 21)]):
+    for number, ago in enumerate(
+        [*range(1, 24), *range(24, 168, 5), *range(168, 192), *range(192, DAYS * 24, 21)]
+    ):
         kind = _KINDS[number % len(_KINDS)]
         steps, step = (10, MINUTE) if ago < 24 else (4, 4 * MINUTE)
         yield from _Session(f"run-{number:03d}", now - ago * HOUR, kind, SITES).events(steps, step)
@@ -226,7 +231,7 @@ class _Session:
         )
         facts: dict[str, Any] = {
             "title": made.title,
-            "company": made.company,
+            "company": OURS if number % 4 == 0 else made.company,
             "location": f"{made.place.city}, {made.place.country}",
             "skills": list(made.skills),
             "posted_at": f"{today - timedelta(days=number % 20)}T00:00:00Z",

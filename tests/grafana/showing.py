@@ -37,7 +37,7 @@ def names_of(frames: Sequence[Frame]) -> Names:
         parts += [field.name] if field.name != "Value" else []
         if single is None and field.labels:
             parts.append("{" + ", ".join(f'{label}="{value}"' for label, value in field.labels.items()) + "}")
-        elif single in field.labels:
+        elif single is not None and single in field.labels:
             parts.append(field.labels[single])
         return " ".join(parts) or field.name
 

@@ -134,7 +134,9 @@ def test_a_step_computes_of_each_row_what_the_api_computes(
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_quantiles_are_those_of_the_histogram_alone(flux: FluxSource, store: InfluxStore, hours: TimeRange) -> None:
+def test_quantiles_are_those_of_the_histogram_alone(
+    flux: FluxSource, store: InfluxStore, hours: TimeRange
+) -> None:
     expected = {
         (row["time"], row["site"], name): value
         for row in asked(store, "response_times", hours)

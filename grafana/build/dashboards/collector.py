@@ -10,11 +10,18 @@ from grafana.build.panels import ANY_IS_BAD, BARS, PLAIN, Flux, Panel, Row, Step
 
 _STEPS: Final = ("commit", "fold", "write_series", "apply_records")
 _WORDS: Final = {"write_series": "write points", "apply_records": "apply records"}
+_EACH: Final = "collector ${__field.labels.collector}"
 _LATE: Final = steps(colours.GOOD, (60, colours.WARN), (600, colours.BAD))
 
 
 def _sum(
-    title: str, description: str, column: str, thresholds: tuple[Step, ...] = PLAIN, **more: Any
+    title: str,
+    description: str,
+    column: str,
+    thresholds: tuple[Step, ...] = PLAIN,
+    *,
+    decimals: int = 1,
+    **more: Any,
 ) -> Panel:
     """How many in the whole range."""
     return Panel(
@@ -25,7 +32,7 @@ def _sum(
         empty="–",
         width=4,
         height=4,
-        decimals=0,
+        decimals=decimals,
         thresholds=thresholds,
         options={"graphMode": "none"},
         **more,
@@ -73,6 +80,7 @@ DASHBOARD = Dashboard(
             "Events whose point a store rejected for good, less those replayed. `scrapewatch spool` shows and replays them.",
             "dead_lettered",
             ANY_IS_BAD,
+            decimals=0,
         ),
         _latest(
             "Oldest waiting",
@@ -104,13 +112,15 @@ DASHBOARD = Dashboard(
             "How long a request waits from its whole body to the answer: half, 95 % and 99 % waited no longer.",
             Flux("collector_latencies", (), steps=("together", "quantiles")),
             points=120,
+            custom={"fillOpacity": 0},
             overrides=colours.series(colours.QUANTILES),
         ),
         Row("Where is it wrong"),
         _over_time(
             "Waiting in the spool",
             "Events that wait in the spool: the most of each window.",
-            Flux("collector_backlog", ("spooled",), named_by="collector"),
+            Flux("collector_backlog", ("spooled",)),
+            series=_EACH,
         ),
         _over_time(
             "How far behind",
@@ -146,18 +156,20 @@ DASHBOARD = Dashboard(
                 tuple(f"{step}_{part}" for step in _STEPS for part in ("sum", "count")),
                 steps=("together", "means"),
             ),
+            custom={"fillOpacity": 0},
             names=_WORDS,
         ),
         _over_time(
             "Longest time of the steps",
             "The longest commit, fold and write of each window.",
             Flux("collector_latencies", tuple(f"{step}_max" for step in _STEPS), steps=("worst",)),
+            custom={"fillOpacity": 0},
             names={f"{step}_max": _WORDS.get(step, step) for step in _STEPS},
         ),
         Panel(
             "Acknowledgements as they spread",
             "heatmap",
-            "How many acknowledgements took how long: the darker, the more.",
+            "How many acknowledgements took how long: the brighter, the more.",
             (Flux("collector_latencies", (), steps=("heatmap",)),),
             empty=words.NO_COLLECTOR,
             points=120,
@@ -165,12 +177,14 @@ DASHBOARD = Dashboard(
         _over_time(
             "Size of the spool",
             "The spool's file on disk.",
-            Flux("collector_backlog", ("spool_bytes",), named_by="collector"),
+            Flux("collector_backlog", ("spool_bytes",)),
+            series=_EACH,
         ),
         _over_time(
             "Flushes under way",
             "Flushes that a store has not passed: one or two are usual.",
-            Flux("collector_backlog", ("flushes_pending",), named_by="collector"),
+            Flux("collector_backlog", ("flushes_pending",)),
+            series=_EACH,
         ),
         _over_time(
             "Requests a minute",
@@ -183,19 +197,16 @@ DASHBOARD = Dashboard(
             ),
         ),
         _over_time(
-            "What it takes",
-            "Use of one core by scrapewatch's own process, the mean of each window, and its memory.",
-            Flux("machines", ("process_cpu_percent", "process_memory")),
-            series="${__field.labels.host} ${__field.name}",
-            overrides=[
-                {
-                    "matcher": {"id": "byRegexp", "options": "/process_memory/"},
-                    "properties": [
-                        {"id": "unit", "value": "bytes"},
-                        {"id": "custom.axisPlacement", "value": "right"},
-                    ],
-                }
-            ],
+            "Processor it takes",
+            "Use of one core by scrapewatch's own process, the mean of each window.",
+            Flux("machines", ("process_cpu_percent",), named_by="host"),
+            width=8,
+        ),
+        _over_time(
+            "Memory it takes",
+            "Resident memory of scrapewatch's own process, the mean of each window.",
+            Flux("machines", ("process_memory",), named_by="host"),
+            width=8,
         ),
         _over_time(
             "Time of the sampler",
@@ -207,6 +218,7 @@ DASHBOARD = Dashboard(
                 whole_windows=True,
             ),
             names={"sampler_seconds": "sampler"},
+            width=8,
         ),
     ),
 )

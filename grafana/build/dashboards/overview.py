@@ -235,7 +235,7 @@ DASHBOARD = Dashboard(
             columns=("time", "severity", "rule", "resource", "message"),
             names={"time": "since"},
             overrides=[
-                words.wide("time", 160),
+                words.wide("time", 165),
                 words.wide("severity", 90),
                 colours.cells("severity", colours.SEVERITIES),
             ],
@@ -250,7 +250,7 @@ DASHBOARD = Dashboard(
             names={"time": "began", "session_id": "session", "evidence": "why"},
             overrides=[
                 words.linked("session_id", words.TO_SESSION),
-                words.wide("time", 160),
+                words.wide("time", 165),
                 words.wide("status", 90),
                 words.wide("verdict", 90),
                 colours.cells("verdict", colours.VERDICTS),

@@ -53,10 +53,10 @@ def _figure(
         height=4,
         decimals=decimals,
         thresholds=thresholds,
-        names={"now": name, "change": "change"},
+        names={"now": name, "than_before": "than before"},
         overrides=[
             {
-                "matcher": {"id": "byName", "options": "change"},
+                "matcher": {"id": "byName", "options": "than_before"},
                 "properties": [
                     {"id": "unit", "value": "percent"},
                     {"id": "decimals", "value": 0},
@@ -90,9 +90,10 @@ def _hours(title: str, description: str, target: Flux, scheme: str, **more: Any)
         f"{description} Of the last four weeks, by hour and weekday in UTC.",
         (target,),
         empty="Nothing was reported in the last four weeks.",
-        height=20,
+        height=25,
         time_from="28d",
         points=672,
+        mappings=colours.blank(),
         defaults={
             "color": {"mode": scheme},
             "custom": {"align": "center", "displayMode": "color-background", "minWidth": 40},
@@ -105,7 +106,7 @@ def _hours(title: str, description: str, target: Flux, scheme: str, **more: Any)
                     {"id": "custom.displayMode", "value": "auto"},
                     {"id": "custom.width", "value": 48},
                 ],
-            }
+            },
         ],
         **more,
     )
@@ -131,7 +132,7 @@ DASHBOARD = Dashboard(
             ),
             name="postings",
             change=_MORE_IS_BETTER,
-            decimals=0,
+            decimals=1,
         ),
         _figure(
             "Success rate",
@@ -189,7 +190,7 @@ DASHBOARD = Dashboard(
             Flux(
                 "success_rate",
                 ("pages", "ok", "errors"),
-                steps=("together", "success_rate"),
+                steps=("together", "success_rate", "gaps"),
                 against=_PERIOD,
             ),
             low=0,
@@ -201,7 +202,7 @@ DASHBOARD = Dashboard(
             Flux(
                 "page_times",
                 ("duration_count", "duration_sum"),
-                steps=("together", "mean_time"),
+                steps=("together", "mean_time", "gaps"),
                 against=_PERIOD,
             ),
             low=0,
@@ -209,7 +210,9 @@ DASHBOARD = Dashboard(
         _trend(
             "Valid items over time",
             "Share of the items looked at that were valid.",
-            Flux("data_quality", ("items", "valid"), steps=("together", "valid_share"), against=_PERIOD),
+            Flux(
+                "data_quality", ("items", "valid"), steps=("together", "valid_share", "gaps"), against=_PERIOD
+            ),
             low=0,
             high=1,
         ),
@@ -218,7 +221,7 @@ DASHBOARD = Dashboard(
             "Percentiles of page times",
             "timeseries",
             "The time that half, 95 % and 99 % of pages did not exceed, read from a histogram whose edges are √2 apart.",
-            (Flux("response_times", (), steps=("together", "quantiles")),),
+            (Flux("response_times", (), steps=("together", "quantiles", "gaps")),),
             empty=words.NO_EVENTS,
             points=120,
             low=0,
@@ -227,29 +230,29 @@ DASHBOARD = Dashboard(
         Panel(
             "Page times",
             "heatmap",
-            "How many pages took how long: the darker, the more.",
+            "How many pages took how long: the brighter, the more.",
             (Flux("response_times", (), steps=("heatmap",)),),
             empty=words.NO_EVENTS,
             points=120,
         ),
         Panel(
             "Distribution of page times",
-            "barchart",
-            "How many pages of each site took at most how long, in the whole time. Edges are doubles, from 1 ms on.",
-            (Flux("site_totals", (), steps=("distribution",)),),
+            "bargauge",
+            "How many pages took at most how long, in the whole time. Each edge is twice the one before.",
+            (Flux("site_totals", (), steps=("together", "distribution")),),
             empty=words.NO_EVENTS,
             unit="short",
-            options={"xField": "took", "xTickLabelRotation": -45, "showValue": "never", "stacking": "normal"},
-            overrides=colours.series(colours.SITES),
+            options={"reduceOptions": {"values": True, "calcs": [], "fields": "/^pages$/"}},
         ),
         Panel(
             "95th percentile by site",
             "timeseries",
             "The time that 95 % of a site's pages did not exceed.",
-            (Flux("response_times", (), steps=("quantiles", "p95"), named_by="site"),),
+            (Flux("response_times", (), steps=("quantiles", "p95", "gaps"), named_by="site"),),
             empty=words.NO_EVENTS,
             low=0,
             points=120,
+            custom={"fillOpacity": 0},
             overrides=colours.series(colours.SITES),
             link=words.TO_SITE,
         ),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from grafana.build import words
 from grafana.build.dashboard import Dashboard
 from grafana.build.panels import BARS, FAILURE, STACKED, SUCCESS, Flux, Panel, Row
+
+_LINES: Final = {"fillOpacity": 0, "lineWidth": 2}
 
 
 def _figure(title: str, description: str, target: Flux, **more: Any) -> Panel:
@@ -25,7 +27,13 @@ def _of_all(step: str) -> Flux:
 
 
 def _by_provider(title: str, description: str, target: Flux, **more: Any) -> Panel:
-    return Panel(title, "timeseries", description, (target,), **{"empty": words.NO_PROXIES, "low": 0, **more})
+    return Panel(
+        title,
+        "timeseries",
+        description,
+        (target,),
+        **{"empty": words.NO_PROXIES, "low": 0, "custom": _LINES, **more},
+    )
 
 
 DASHBOARD = Dashboard(
@@ -40,7 +48,7 @@ DASHBOARD = Dashboard(
             "Requests",
             "Requests through proxies in this time.",
             Flux("proxies", ("requests",), steps=("together", "total")),
-            decimals=0,
+            decimals=1,
         ),
         _figure(
             "Good requests",
@@ -91,7 +99,7 @@ DASHBOARD = Dashboard(
         _by_provider(
             "Good requests by provider",
             "Share of requests that did not fail.",
-            Flux("proxies", (), steps=("by_provider", "good_share"), named_by="provider"),
+            Flux("proxies", (), steps=("by_provider", "good_share", "gaps"), named_by="provider"),
             high=1,
         ),
         _by_provider(
@@ -100,7 +108,7 @@ DASHBOARD = Dashboard(
             Flux(
                 "proxies",
                 ("latency_sum", "latency_count"),
-                steps=("by_provider", "means"),
+                steps=("by_provider", "means", "gaps"),
                 named_by="provider",
             ),
         ),
@@ -120,12 +128,12 @@ DASHBOARD = Dashboard(
         _by_provider(
             "Bans by provider",
             "Share of requests after which the proxy was banned.",
-            Flux("proxies", (), steps=("by_provider", "ban_share"), named_by="provider"),
+            Flux("proxies", (), steps=("by_provider", "ban_share", "gaps"), named_by="provider"),
         ),
         _by_provider(
             "Highest latency",
             "The highest latency that was reported of each proxy.",
-            Flux("proxies", ("latency_max",), named_by="proxy"),
+            Flux("proxies", ("latency_max",), steps=("gaps",), named_by="proxy"),
         ),
         Row("Why"),
         Panel(
@@ -135,7 +143,10 @@ DASHBOARD = Dashboard(
             (Flux("proxies", (), steps=("proxy_table",)),),
             empty=words.NO_PROXIES,
             width=24,
-            height=10,
+            columns=(
+                *("provider", "proxy", "requests", "good_share", "ban_share", "latency", "latency_max"),
+                *("bytes", "cost", "cost_of_thousand"),
+            ),
             names={
                 "good_share": "good",
                 "ban_share": "banned",

@@ -11,6 +11,7 @@ DASHBOARD = Dashboard(
     title="Session detail",
     description="One scrape run: what it does, how fast, what goes wrong and why, and what it needs.",
     time_from="now-6h",
+    of_session=True,
     panels=(
         Row("What is happening"),
         Panel(
@@ -43,6 +44,12 @@ DASHBOARD = Dashboard(
                 "last_event_at": "last heard of",
             },
             mappings=[*colours.words(colours.VERDICTS), *colours.words(colours.STATUSES)],
+            overrides=[
+                {
+                    "matcher": {"id": "byName", "options": "last_event_at"},
+                    "properties": [{"id": "unit", "value": "dateTimeFromNow"}],
+                }
+            ],
             options={"reduceOptions": {"fields": "/.*/"}, "graphMode": "none"},
         ),
         Panel(
@@ -112,7 +119,7 @@ DASHBOARD = Dashboard(
         Panel(
             "Response times",
             "heatmap",
-            "How many pages took how long: the darker, the more.",
+            "How many pages took how long: the brighter, the more.",
             (Flux("session_response_times", (), steps=("heatmap",)),),
             empty=words.NO_SESSION,
             unit="short",
@@ -159,8 +166,24 @@ DASHBOARD = Dashboard(
                 "cpu_usage_percent": "CPU",
             },
             overrides=[
+                words.wide("site_name", 130),
+                words.wide("attempt_number", 80),
+                words.wide("success", 90),
                 words.wide("error_message", 260),
-                words.wide("started_at", 160),
+                words.wide("started_at", 165),
+                *(
+                    words.wide(column, 90)
+                    for column in (
+                        "duration_seconds",
+                        "jobs_scraped",
+                        "pages_processed",
+                        "pages_blocked",
+                        "errors_count",
+                        "avg_page_load_time",
+                        "circuit_breaker_state",
+                        "memory_usage_mb",
+                    )
+                ),
                 colours.cells("circuit_breaker_state", colours.BREAKERS),
             ],
         ),

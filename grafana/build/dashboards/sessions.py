@@ -116,7 +116,7 @@ DASHBOARD = Dashboard(
             },
             overrides=[
                 words.linked("session_id", words.TO_SESSION, 190),
-                words.wide("time", 155),
+                words.wide("time", 165),
                 words.wide("status", 90),
                 words.wide("verdict", 90),
                 words.wide("evidence", 300),
@@ -161,7 +161,7 @@ DASHBOARD = Dashboard(
                 words.wide("count", 80),
                 words.wide("sessions", 90),
                 words.wide("message", 400),
-                words.wide("last_seen", 160),
+                words.wide("last_seen", 165),
                 colours.cells("type", colours.ERRORS),
             ],
         ),
@@ -206,7 +206,7 @@ DASHBOARD = Dashboard(
                 "mean_duration_seconds": "mean time",
                 "latest_at": "latest",
             },
-            overrides=[words.wide("latest_at", 160)],
+            overrides=[words.wide("latest_at", 165)],
         ),
         Panel(
             "Your own figures",

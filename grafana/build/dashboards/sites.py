@@ -19,6 +19,7 @@ def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> P
         **{
             "empty": words.NO_EVENTS,
             "low": 0,
+            "custom": {"fillOpacity": 0, "lineWidth": 2},
             "overrides": colours.series(colours.SITES),
             "link": words.TO_SITE,
             **more,
@@ -58,6 +59,10 @@ DASHBOARD = Dashboard(
             empty=words.NO_EVENTS,
             width=24,
             height=7,
+            columns=(
+                *("site", "scraped", "pages", "success_rate", "block_share"),
+                *("mean_time", "p95", "duration_max", "errors"),
+            ),
             names={
                 "scraped": "postings",
                 "success_rate": "success",
@@ -68,22 +73,14 @@ DASHBOARD = Dashboard(
             overrides=[
                 _coloured("success_rate", SUCCESS),
                 _coloured("block_share", FAILURE),
-                {
-                    "matcher": {"id": "byName", "options": "site"},
-                    "properties": [
-                        {
-                            "id": "links",
-                            "value": [{"title": "This site alone", "url": words.SITE_OF_ROW}],
-                        }
-                    ],
-                },
+                words.linked("site", words.TO_SITE_OF_CELL),
             ],
         ),
         Row("Is it normal"),
         _by_site(
             "Success rate",
             "Share of attempts that brought a good page. A failed attempt is a page with a bad status or an error, whichever are more.",
-            Flux("success_rate", ("pages", "ok", "errors"), steps=("success_rate",), named_by="site"),
+            Flux("success_rate", ("pages", "ok", "errors"), steps=("success_rate", "gaps"), named_by="site"),
             high=1,
         ),
         _by_site(
@@ -100,12 +97,14 @@ DASHBOARD = Dashboard(
         _by_site(
             "Mean page time",
             "Mean time of a page, from request to the end of the answer.",
-            Flux("page_times", ("duration_count", "duration_sum"), steps=("mean_time",), named_by="site"),
+            Flux(
+                "page_times", ("duration_count", "duration_sum"), steps=("mean_time", "gaps"), named_by="site"
+            ),
         ),
         _by_site(
             "Blocked pages",
             "Share of pages that were a block, captcha or consent wall.",
-            Flux("success_rate", ("pages", "blocked"), steps=("block_share",), named_by="site"),
+            Flux("success_rate", ("pages", "blocked"), steps=("block_share", "gaps"), named_by="site"),
             high=1,
         ),
         Row("Where is it wrong"),
@@ -120,18 +119,26 @@ DASHBOARD = Dashboard(
         ),
         Panel(
             "Errors by site and type",
-            "barchart",
-            "Errors reported in the whole time.",
+            "table",
+            "Errors reported in the whole time: the redder, the more.",
             (Flux("error_totals", ("count",), steps=("error_table",)),),
             empty=words.NO_ERRORS,
             unit="short",
-            options={
-                "xField": "site",
-                "orientation": "horizontal",
-                "stacking": "normal",
-                "showValue": "never",
+            mappings=colours.blank(),
+            defaults={
+                "color": {"mode": "continuous-YlRd"},
+                "custom": {"align": "center", "displayMode": "color-background"},
             },
-            overrides=colours.series(colours.ERRORS),
+            overrides=[
+                {
+                    "matcher": {"id": "byName", "options": "site"},
+                    "properties": [
+                        {"id": "custom.displayMode", "value": "auto"},
+                        {"id": "custom.align", "value": "left"},
+                        *words.linked("site", words.TO_SITE_OF_CELL)["properties"],
+                    ],
+                }
+            ],
         ),
         _by_site(
             "Attempts that failed",
@@ -173,9 +180,21 @@ DASHBOARD = Dashboard(
             empty=words.NO_ERRORS,
             width=24,
             height=10,
-            columns=("site_name", "type", "count", "sessions", "message", "url", "last_seen"),
-            names={"site_name": "site"},
-            link=words.TO_LATEST_SESSION,
+            columns=(
+                "site_name",
+                "type",
+                "count",
+                "sessions",
+                "message",
+                "url",
+                "last_seen",
+                "latest_session_id",
+            ),
+            names={"site_name": "site", "latest_session_id": "latest session"},
+            overrides=[
+                words.linked("site_name", words.TO_SITE_OF_CELL, 140),
+                words.linked("latest_session_id", words.TO_SESSION, 200),
+            ],
         ),
     ),
 )

@@ -7,7 +7,7 @@ now_and_change = (tables=<-, params) => {
     changes = figures
         |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
         |> filter(fn: (r) => exists r.now and exists r.before and r.before != 0.0)
-        |> map(fn: (r) => ({_time: r._time, _field: "change", _value: 100.0 * (r.now - r.before) / r.before}))
+        |> map(fn: (r) => ({_time: r._time, _field: "than_before", _value: 100.0 * (r.now - r.before) / r.before}))
 
     return union(tables: [figures |> filter(fn: (r) => r._field == "now"), changes])
         |> group(columns: ["_field"])
