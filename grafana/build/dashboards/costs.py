@@ -224,7 +224,7 @@ DASHBOARD = Dashboard(
                 "mean_duration_seconds": "mean time",
                 "latest_at": "latest",
             },
-            overrides=[words.wide("search_term", 170), words.wide("latest_at", 150)],
+            overrides=[words.wide("search_term", 170), words.wide("latest_at", 165)],
         ),
         Panel(
             "Postings by search over time",
