@@ -25,6 +25,7 @@ class Dashboard:
     """A dashboard, with ``refresh`` and ``time_from`` as in Grafana.
 
     ``variables`` are those beside :data:`~grafana.build.variables.DEFAULT`; ``of_session``: it marks the chosen session alone, not all.
+    One that is not ``marked`` shows no annotations until they are switched on.
     """
 
     uid: str
@@ -35,6 +36,7 @@ class Dashboard:
     time_from: str = "now-1h"
     refresh: str = "30s"
     of_session: bool = False
+    marked: bool = True
 
     @property
     def all_variables(self) -> tuple[str, ...]:
@@ -87,7 +89,7 @@ class Dashboard:
                 }
             ],
             "templating": {"list": [variable(name) for name in self.all_variables]},
-            "annotations": {"list": marks.marks(of_session=self.of_session)},
+            "annotations": {"list": marks.marks(of_session=self.of_session, shown=self.marked)},
             "panels": placed,
         }
 

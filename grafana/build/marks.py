@@ -13,8 +13,11 @@ _MARKS: Final = (
 )
 
 
-def marks(*, of_session: bool = False) -> list[dict[str, Any]]:
-    """The annotations as Grafana reads them; ``of_session``: of the sessions those of the chosen one alone."""
+def marks(*, of_session: bool = False, shown: bool = True) -> list[dict[str, Any]]:
+    """The annotations as Grafana reads them; ``of_session``: of the sessions those of the chosen one alone.
+
+    Those that are not ``shown`` can be switched on.
+    """
     made: list[dict[str, Any]] = [
         {
             "name": "Annotations & Alerts",
@@ -33,7 +36,7 @@ def marks(*, of_session: bool = False) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "datasource": source,
-                "enable": True,
+                "enable": shown,
                 "hide": False,
                 "iconColor": colour,
                 "target": {"refId": name, **target.json(["site"])},

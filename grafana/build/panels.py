@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import records.panels
 from grafana.build import colours, flux
-from grafana.build.units import unit_of
+from grafana.build.units import UNITS, unit_of
 from records.panels import ANNOTATIONS, PANELS
 from scrapewatch.measurements import MEASUREMENTS
 from scrapewatch.ports import Column
@@ -188,6 +188,8 @@ def coloured(column: str, thresholds: Iterable[Step]) -> dict[str, Any]:
     }
 
 
+NARROW: Final = MappingProxyType({"minWidth": 60})
+"""How the columns of a table are that has many in little room; Grafana makes none narrower than 150 pixels otherwise."""
 PLAIN: Final = steps(colours.PLAIN)
 """Where no value is better than another."""
 USAGE: Final = steps(colours.GOOD, (75, colours.WARN), (90, colours.BAD))
@@ -388,7 +390,7 @@ class Panel:
         """The unit of most columns, and the columns of any other."""
         if self.unit:
             return self.unit, {}
-        counted = Counter(unit for unit in self.units.values() if unit != "string")
+        counted = Counter(unit for unit in self.units.values() if unit not in ("string", UNITS["time"]))
         if not counted:
             return "none", {}
         shared = counted.most_common(1)[0][0]

@@ -63,6 +63,15 @@ def linked(column: str, link: tuple[str, str], width: int = 0) -> dict[str, Any]
     return {"matcher": {"id": "byName", "options": column}, "properties": properties}
 
 
+def yes(column: str) -> dict[str, Any]:
+    """An override by which a table's column says ``yes`` or nothing."""
+    options = {"true": {"text": "yes", "index": 0}, "false": {"text": "", "index": 1}}
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [{"id": "mappings", "value": [{"type": "value", "options": options}]}],
+    }
+
+
 def wide(column: str, width: int) -> dict[str, Any]:
     """An override by which a table's column is so many pixels wide."""
     return {

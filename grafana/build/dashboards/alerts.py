@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import ANY_IS_BAD, BARS, Panel, Row, Sql, steps
+from grafana.build.panels import ANY_IS_BAD, BARS, NARROW, Panel, Row, Sql, steps
 
 _NONE_OPEN = (
     "No alert is open. Rules that never fired and rules that do not run look the same: see whether "
@@ -78,6 +78,7 @@ DASHBOARD = Dashboard(
             "The alerts that are not resolved now, the most severe first. Silenced: nobody is told of it for now.",
             (Sql("alerts_open"),),
             empty=_NONE_OPEN,
+            custom=NARROW,
             width=24,
             height=9,
             columns=(
@@ -103,6 +104,7 @@ DASHBOARD = Dashboard(
             },
             overrides=[
                 *_WORDS,
+                words.yes("silenced"),
                 words.linked("session_id", words.TO_SESSION),
                 words.wide("severity", 90),
                 words.wide("rule", 200),
@@ -141,6 +143,7 @@ DASHBOARD = Dashboard(
             (Sql("alerts_by_rule"),),
             empty=_NONE,
             height=9,
+            custom=NARROW,
             names=_COUNTED,
             overrides=[words.wide("latest_at", 160), words.wide("rule", 220)],
         ),
@@ -151,6 +154,7 @@ DASHBOARD = Dashboard(
             (Sql("alerts_by_resource"),),
             empty=_NONE,
             height=9,
+            custom=NARROW,
             names={"resource": "what", **_COUNTED},
             overrides=[words.wide("latest_at", 160), words.wide("resource", 220)],
         ),
@@ -162,6 +166,7 @@ DASHBOARD = Dashboard(
             "long they lasted, and what people noted.",
             (Sql("alerts"),),
             empty=_NONE,
+            custom=NARROW,
             width=24,
             height=12,
             columns=(

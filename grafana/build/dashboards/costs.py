@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, Flux, Panel, Row, Sql, steps
+from grafana.build.panels import BARS, NARROW, Flux, Panel, Row, Sql, steps
 
 _OWN_FIGURES = (
     "Write your monthly return and your investment above, as plain numbers, to see what comes back."
@@ -39,6 +39,7 @@ DASHBOARD = Dashboard(
     ),
     time_from="now-30d",
     refresh="5m",
+    marked=False,
     variables=("currency", "competitor_price", "monthly_return", "investment"),
     panels=(
         Row("What is happening"),
@@ -53,6 +54,7 @@ DASHBOARD = Dashboard(
             width=16,
             height=4,
             decimals=2,
+            columns=("spent", "results", "cost_per_1000", "competitor", "saved", "saved_share"),
             names={
                 "cost_per_1000": "cost of 1,000",
                 "results": "valid results",
@@ -104,7 +106,7 @@ DASHBOARD = Dashboard(
             decimals=2,
             points=60,
             names={"now": "now", "before": "a week before"},
-            overrides=[_BEFORE],
+            overrides=[_BEFORE, *colours.series({"now": colours.PLAIN})],
         ),
         Panel(
             "Cost of 1,000 valid results",
@@ -129,6 +131,8 @@ DASHBOARD = Dashboard(
             width=16,
             height=9,
             decimals=2,
+            columns=("site", "cost", "own", "shared", "results", "cost_per_1000"),
+            custom=NARROW,
             names={
                 "own": "of its own",
                 "shared": "shared",
@@ -139,13 +143,6 @@ DASHBOARD = Dashboard(
                 {
                     "matcher": {"id": "byName", "options": "results"},
                     "properties": [{"id": "decimals", "value": 0}],
-                },
-                {
-                    "matcher": {"id": "byName", "options": "cost_per_1000"},
-                    "properties": [
-                        {"id": "custom.displayMode", "value": "lcd-gauge"},
-                        {"id": "min", "value": 0},
-                    ],
                 },
             ],
         ),
@@ -190,6 +187,8 @@ DASHBOARD = Dashboard(
             low=0,
             high=1,
             overrides=colours.series(colours.SITES),
+            points=100,
+            custom={"fillOpacity": 0},
             link=words.TO_SITE,
         ),
         Row("What it brings"),
@@ -202,7 +201,7 @@ DASHBOARD = Dashboard(
             (Sql("economic_impact"),),
             empty=words.NO_SESSIONS,
             width=24,
-            height=4,
+            height=5,
             decimals=1,
             names={
                 "valid_results": "valid results",
@@ -219,16 +218,17 @@ DASHBOARD = Dashboard(
             (Sql("jobs_by_search"),),
             empty=words.NO_SESSIONS,
             height=9,
+            custom=NARROW,
             names={
                 "search_term": "search",
                 "total_jobs_found": "jobs",
                 "total_jobs_saved": "saved",
-                "saved_share": "of these saved",
+                "saved_share": "share",
                 "healthy_share": "healthy",
                 "mean_duration_seconds": "mean time",
                 "latest_at": "latest",
             },
-            overrides=[words.wide("latest_at", 160)],
+            overrides=[words.wide("search_term", 170), words.wide("latest_at", 150)],
         ),
         Panel(
             "Postings by search over time",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, PLAIN, Panel, Row, Sql, steps
+from grafana.build.panels import BARS, NARROW, PLAIN, Panel, Row, Sql, steps
 
 _NOTHING = (
     "No posting first came in this time. Choose a longer one or another search, or let scrapers send "
@@ -21,16 +23,17 @@ _NO_COMPANY = (
 )
 _A_YEAR = "of full-time work a year; none is converted"
 
-_SIDES = [
-    {
-        "matcher": {"id": "byName", "options": "ours"},
-        "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colours.WARN}}],
-    },
-    {
-        "matcher": {"id": "byName", "options": "the market"},
-        "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colours.PLAIN}}],
-    },
-]
+
+def _gauge(column: str, colour: str) -> dict[str, Any]:
+    """A column whose cells are bars of one colour."""
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [
+            {"id": "custom.displayMode", "value": "basic"},
+            {"id": "color", "value": {"mode": "fixed", "fixedColor": colour}},
+        ],
+    }
+
 
 DASHBOARD = Dashboard(
     uid="scrapewatch-market",
@@ -41,6 +44,7 @@ DASHBOARD = Dashboard(
     ),
     time_from="now-30d",
     refresh="5m",
+    marked=False,
     variables=("company",),
     panels=(
         Row("What is happening"),
@@ -103,6 +107,7 @@ DASHBOARD = Dashboard(
             (Sql("market_salaries"),),
             empty=_NO_SALARY,
             height=9,
+            custom=NARROW,
             decimals=0,
             names={"change_percent": "change", "previous_p50": "p50 before"},
             overrides=[
@@ -138,21 +143,17 @@ DASHBOARD = Dashboard(
         ),
         Panel(
             "Salary bands",
-            "barchart",
+            "bargauge",
             f"How many postings pay from how much on, {_A_YEAR}, in the currency that most name.",
             (Sql("market_salary_bands"),),
             empty=_NO_SALARY,
             width=24,
+            height=12,
             unit="short",
             decimals=0,
+            low=0,
             columns=("band", "postings"),
-            options={
-                "xField": "band",
-                "legend": {"showLegend": False},
-                "xTickLabelSpacing": 40,
-                "showValue": "never",
-            },
-            overrides=colours.series({"postings": colours.PLAIN}),
+            options={"reduceOptions": {"values": True, "fields": "/^postings$/", "limit": 40}},
         ),
         Row("Who asks for what, and where"),
         Panel(
@@ -163,6 +164,7 @@ DASHBOARD = Dashboard(
             empty="No posting of this time names skills. Let scrapers send `skills` (docs/events.md).",
             width=10,
             height=12,
+            custom=NARROW,
             names={"previous_share": "before", "change_percent": "change"},
         ),
         Panel(
@@ -173,6 +175,8 @@ DASHBOARD = Dashboard(
             empty=_NOTHING,
             width=7,
             height=12,
+            custom=NARROW,
+            overrides=[words.wide("postings", 90), words.wide("share", 80)],
         ),
         Panel(
             "Places",
@@ -182,6 +186,8 @@ DASHBOARD = Dashboard(
             empty=_NOTHING,
             width=7,
             height=12,
+            custom=NARROW,
+            overrides=[words.wide("postings", 90), words.wide("share", 80)],
         ),
         Row("Ours against the market"),
         Panel(
@@ -191,22 +197,22 @@ DASHBOARD = Dashboard(
             "in the currency that both name.",
             (Sql("market_ours"),),
             empty=_NOTHING,
-            height=8,
+            height=9,
+            custom=NARROW,
             decimals=0,
             thresholds=PLAIN,
             names={"side": " ", "remote_share": "remote"},
         ),
         Panel(
             "Skills: ours and the market's",
-            "barchart",
+            "table",
             "The share of postings that ask for a skill: of ours and of all, for the 15 that ours ask for most.",
             (Sql("market_ours_skills"),),
             empty=_NO_COMPANY,
-            height=8,
-            unit="percentunit",
+            height=9,
+            low=0,
             names={"the_market": "the market"},
-            options={"xField": "skill", "showValue": "never", "xTickLabelSpacing": 60},
-            overrides=_SIDES,
+            overrides=[_gauge("ours", colours.WARN), _gauge("the_market", colours.PLAIN)],
         ),
         Row("How far to trust it"),
         Panel(
@@ -218,6 +224,7 @@ DASHBOARD = Dashboard(
             empty=_NOTHING,
             width=8,
             height=9,
+            low=0,
             thresholds=steps(colours.PLAIN),
             options={"reduceOptions": {"values": True, "fields": "/^postings$/", "limit": 12}},
         ),
@@ -243,6 +250,7 @@ DASHBOARD = Dashboard(
                 "url",
             ),
             decimals=0,
+            custom=NARROW,
             names={
                 "time": "first came",
                 "site_name": "site",
@@ -253,9 +261,12 @@ DASHBOARD = Dashboard(
             },
             overrides=[
                 words.linked("session_id", words.TO_SESSION),
-                words.linked("url", ("${__value.raw}", "The posting")),
+                words.linked("title", ("${__data.fields.url}", "The posting"), 220),
+                {
+                    "matcher": {"id": "byName", "options": "url"},
+                    "properties": [{"id": "custom.hidden", "value": True}],
+                },
                 words.wide("time", 160),
-                words.wide("title", 240),
             ],
         ),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, FAILURE, SUCCESS, Flux, Panel, Row, Sql, coloured, steps
+from grafana.build.panels import BARS, FAILURE, NARROW, SUCCESS, Flux, Panel, Row, Sql, coloured, steps
 
 _NOTHING = (
     "No quality was reported in this time. Let scrapers report `data_quality` events, or send them to "
@@ -30,8 +30,8 @@ DASHBOARD = Dashboard(
             "all sites together.",
             (Flux("data_quality", ("items", "valid", "duplicates"), steps=("together", "quality")),),
             empty="–",
-            width=24,
-            height=4,
+            width=8,
+            height=8,
             decimals=1,
             names={"items": "items", "valid_share": "valid", "duplicate_share": "seen before"},
             overrides=[
@@ -40,7 +40,26 @@ DASHBOARD = Dashboard(
                     "properties": [{"id": "decimals", "value": 0}],
                 },
             ],
-            options={"graphMode": "none"},
+            options={"graphMode": "none", "orientation": "horizontal"},
+        ),
+        Panel(
+            "Coverage of this time",
+            "bargauge",
+            "Share of items of this time that have a field filled, all sites together.",
+            (
+                Flux(
+                    "field_coverage",
+                    ("items", "covered"),
+                    steps=("by_field", "total", "coverage"),
+                    named_by="field",
+                ),
+            ),
+            empty=_NOTHING,
+            width=16,
+            low=0,
+            high=1,
+            decimals=0,
+            thresholds=_COVERAGE,
         ),
         Row("Is it normal"),
         Panel(
@@ -48,12 +67,20 @@ DASHBOARD = Dashboard(
             "timeseries",
             "Share of items that have a field filled, all sites together. A field that drops while "
             "others stay was renamed or hidden by a site.",
-            (Flux("field_coverage", ("items", "covered"), steps=("by_field", "coverage"), named_by="field"),),
+            (
+                Flux(
+                    "field_coverage",
+                    ("items", "covered"),
+                    steps=("by_field", "coverage", "gaps"),
+                    named_by="field",
+                ),
+            ),
             empty=_NOTHING,
             height=9,
             low=0,
             high=1,
             points=100,
+            custom={"fillOpacity": 0},
         ),
         Panel(
             "Valid share against a day before",
@@ -120,11 +147,12 @@ DASHBOARD = Dashboard(
             "Valid share by site",
             "timeseries",
             "Share of items that were valid.",
-            (Flux("data_quality", ("items", "valid"), steps=("valid_share",), named_by="site"),),
+            (Flux("data_quality", ("items", "valid"), steps=("valid_share", "gaps"), named_by="site"),),
             empty=_NOTHING,
             low=0,
             high=1,
             points=100,
+            custom={"fillOpacity": 0},
             overrides=_BY_SITE,
             link=words.TO_SITE,
         ),
@@ -132,11 +160,19 @@ DASHBOARD = Dashboard(
             "Seen before, by site",
             "timeseries",
             "Share of items that were seen before. More than usual: pages repeat, or a search brings nothing new.",
-            (Flux("data_quality", ("items", "duplicates"), steps=("duplicate_share",), named_by="site"),),
+            (
+                Flux(
+                    "data_quality",
+                    ("items", "duplicates"),
+                    steps=("duplicate_share", "gaps"),
+                    named_by="site",
+                ),
+            ),
             empty=_NOTHING,
             low=0,
             high=1,
             points=100,
+            custom={"fillOpacity": 0},
             overrides=_BY_SITE,
             link=words.TO_SITE,
         ),
@@ -148,6 +184,7 @@ DASHBOARD = Dashboard(
             empty=_NOTHING,
             height=8,
             decimals=1,
+            columns=("site", "items", "valid_share", "duplicate_share"),
             names={"valid_share": "valid", "duplicate_share": "seen before"},
             overrides=[
                 coloured("valid_share", SUCCESS),
@@ -187,6 +224,7 @@ DASHBOARD = Dashboard(
             empty="No session of this time lost any posting to duplicates, filters or missing fields.",
             width=24,
             height=10,
+            custom=NARROW,
             names={
                 "time": "began",
                 "session_id": "session",
