@@ -128,7 +128,7 @@ DASHBOARD = Dashboard(
             mappings=colours.blank(),
             defaults={
                 "color": {"mode": "continuous-YlRd"},
-                "custom": {"align": "center", "displayMode": "color-background"},
+                "custom": {"align": "center", "displayMode": "color-background", "minWidth": 60},
             },
             overrides=[
                 {
