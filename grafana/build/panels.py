@@ -283,9 +283,6 @@ class Panel:
             "description": self._told(),
             "options": _over(kind.options, self.options),
         }
-        if self.kind == "stat" and len(self.units) > 1 and not self._shows_one:
-            # Side by side all would be as small as the longest of them needs.
-            made["options"] = _over({"text": {"titleSize": 14, "valueSize": 26}}, made["options"])
         if self.kind == "text":
             return made
         targets = [
