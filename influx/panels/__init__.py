@@ -313,6 +313,7 @@ _STEPS = (
             Column("saved_share", "float", "share", "share of that price that is saved"),
         ),
     ),
+    Step("priced", "Only where a competitor's price is given.", _as_they_come),
     Step(
         "cost_per_1000",
         "What 1,000 valid results cost.",

@@ -33,13 +33,8 @@ DASHBOARD = Dashboard(
             width=8,
             height=8,
             decimals=1,
+            columns=("items", "valid_share", "duplicate_share"),
             names={"items": "items", "valid_share": "valid", "duplicate_share": "seen before"},
-            overrides=[
-                {
-                    "matcher": {"id": "byName", "options": "items"},
-                    "properties": [{"id": "decimals", "value": 0}],
-                },
-            ],
             options={"graphMode": "none", "orientation": "horizontal"},
         ),
         Panel(
@@ -189,10 +184,6 @@ DASHBOARD = Dashboard(
             overrides=[
                 coloured("valid_share", SUCCESS),
                 coloured("duplicate_share", steps(colours.GOOD, (0.3, colours.WARN), (0.6, colours.BAD))),
-                {
-                    "matcher": {"id": "byName", "options": "items"},
-                    "properties": [{"id": "decimals", "value": 0}],
-                },
             ],
         ),
         Panel(
@@ -202,7 +193,6 @@ DASHBOARD = Dashboard(
             (Flux("throughput", ("saved", "duplicate", "dropped", "invalid"), steps=("together",)),),
             empty=words.NO_EVENTS,
             height=8,
-            decimals=0,
             points=60,
             custom=BARS,
             overrides=colours.series(
@@ -234,8 +224,8 @@ DASHBOARD = Dashboard(
                 "duplicates_skipped": "seen before",
                 "jobs_dropped": "left out",
                 "jobs_invalid": "invalid",
-                "invalid_share": "of these invalid",
-                "duplicate_share": "of these seen before",
+                "invalid_share": "share invalid",
+                "duplicate_share": "share seen before",
             },
             overrides=[
                 words.linked("session_id", words.TO_SESSION, 200),
