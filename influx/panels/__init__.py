@@ -193,7 +193,8 @@ SOURCES = MappingProxyType({source.name: source for source in (*_SOURCES, *_ECON
 class Step:
     """What a step makes: ``gives`` says its columns of those that come.
 
-    ``needs`` are fields that must come, ``uses`` are other steps whose functions it calls.
+    ``needs`` are fields that must come, ``uses`` are other steps whose functions it calls. One that sums by a
+    ``tag`` has the file of all such, ``by_tag.flux``.
     """
 
     name: str
@@ -201,6 +202,7 @@ class Step:
     gives: Callable[[Sequence[Column]], tuple[Column, ...]]
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    tag: str = ""
 
 
 def _as_they_come(columns: Sequence[Column]) -> tuple[Column, ...]:
@@ -255,9 +257,8 @@ _STEPS = (
     ),
     Step("gaps", "Nothing in each window in which nothing came.", _as_they_come),
     Step("titled", "Figures of the users' own by what they are called.", lambda columns: ()),
-    Step("by_process", "The machines together, by the name of processes.", _as_they_come),
+    Step("by_process", "The machines together, by the name of processes.", _as_they_come, tag="process"),
     Step("busiest", "The 15 sessions whose sum is greatest.", _as_they_come),
-    Step("latest", "The latest row of each series.", _as_they_come),
     Step(
         "open_breakers",
         "How many breakers are open by the latest row of each site.",
@@ -318,8 +319,8 @@ _STEPS = (
         _one("cost_per_1000", "currency", "cost of 1,000 valid results"),
         needs=("amount", "saved"),
     ),
-    Step("by_kind", "The sites together, by what the money went for.", _as_they_come),
-    Step("by_field", "The sites together, by field of a posting.", _as_they_come),
+    Step("by_kind", "The sites together, by what the money went for.", _as_they_come, tag="kind"),
+    Step("by_field", "The sites together, by field of a posting.", _as_they_come, tag="field"),
     Step(
         "valid_share",
         "Share of items that were valid.",
@@ -357,8 +358,8 @@ _STEPS = (
         needs=("items", "covered"),
     ),
     Step("as_marks", "Rows as marks over time.", _one("text", "", "what happened")),
-    Step("by_type", "The sites together, by type of error.", _as_they_come),
-    Step("by_site", "Each site by itself, whatever else tells its rows apart.", _as_they_come),
+    Step("by_type", "The sites together, by type of error.", _as_they_come, tag="type"),
+    Step("by_site", "Each site by itself, whatever else tells its rows apart.", _as_they_come, tag="site"),
     Step("by_core", "Cores as rows of a heatmap: a column for each.", lambda columns: ()),
     Step("dense", "Zero in each window in which nothing came.", _as_they_come),
     Step("per_minute", "Counts as rates a minute.", _per_minute),
@@ -416,7 +417,7 @@ _STEPS = (
         _one("cost_of_thousand", "currency", "cost of 1,000 requests that did not fail"),
         needs=("requests", "failures", "cost"),
     ),
-    Step("by_provider", "The proxies of each provider together.", _as_they_come),
+    Step("by_provider", "The proxies of each provider together.", _as_they_come, tag="provider"),
     Step(
         "site_table",
         "A row for each site.",
@@ -480,4 +481,8 @@ def source(name: str) -> tuple[Question, str]:
 
 def step_text(name: str) -> str:
     """The text of a step in Flux."""
+    tag = STEPS[name].tag
+    if tag:
+        text = (FOLDER / "steps" / "by_tag.flux").read_text(encoding="utf-8")
+        return text.replace("by_tag", name).replace('"tag"', f'"{tag}"')
     return (FOLDER / "steps" / f"{name}.flux").read_text(encoding="utf-8")

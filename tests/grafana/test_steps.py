@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grafana.build.flux import reading, text_of
-from influx.panels import STEPS, source
+from influx.panels import FOLDER, SOURCES, STEPS, source
 from influx.store import InfluxStore
 from scrapewatch import answers, histogram
 from scrapewatch.measurements import KEEPING, Tier
@@ -292,7 +292,10 @@ def test_what_is_too_old_for_fine_windows_is_read_in_coarser_ones(flux: FluxSour
     assert (read["tier"], read["every"]) == (Tier.FLEET_1M, KEEPING[Tier.FLEET_1M].window)
 
 
-def test_every_step_has_its_file_and_a_function_of_its_name() -> None:
+def test_every_file_is_a_step_and_every_step_a_function_of_its_name() -> None:
+    files = {path.stem for path in (FOLDER / "steps").glob("*.flux")}
+    assert files == {name for name, step in STEPS.items() if not step.tag} | {"by_tag"}
+    assert {path.stem for path in FOLDER.glob("*.flux")} == SOURCES.keys()
     for name in STEPS:
         text = text_of("throughput", ["scraped"], steps=[name])
         assert f"\n{name} = (" in text

@@ -1,2 +1,0 @@
-// The latest row of each series.
-latest = (tables=<-, params) => tables |> last()
