@@ -314,6 +314,9 @@ class Panel:
 
     def _chosen(self) -> Iterator[dict[str, Any]]:
         """Transformations that leave the columns to show."""
+        if self.kind == "heatmap":
+            # A series for each bucket: of one wide frame Grafana 9.4 stretches cells over silence, and breaks where nothing came.
+            yield {"id": "prepareTimeSeries", "options": {"format": "many"}}
         live = [column for target in self.targets if isinstance(target, Live) for column in target.columns]
         if live:
             yield {
