@@ -285,9 +285,6 @@ class Panel:
             "description": self._told(),
             "options": _over(kind.options, self.options),
         }
-        if self.kind == "stat" and len(self.units) > 1 and not self._shows_one:
-            # Side by side all would be as small as the longest of them needs.
-            made["options"] = _over({"text": {"titleSize": 14, "valueSize": 26}}, made["options"])
         if self.kind == "text":
             return made
         targets = [
@@ -314,6 +311,9 @@ class Panel:
 
     def _chosen(self) -> Iterator[dict[str, Any]]:
         """Transformations that leave the columns to show."""
+        if self.kind == "heatmap":
+            # A series for each bucket: of one wide frame Grafana 9.4 stretches cells over silence, and breaks where nothing came.
+            yield {"id": "prepareTimeSeries", "options": {"format": "many"}}
         live = [column for target in self.targets if isinstance(target, Live) for column in target.columns]
         if live:
             yield {
