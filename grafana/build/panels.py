@@ -207,6 +207,8 @@ STACKED: Final = MappingProxyType(
     {"fillOpacity": 60, "lineWidth": 0, "stacking": {"mode": "normal", "group": "A"}}
 )
 """How series that add up to something are drawn."""
+SPARSE: Final = MappingProxyType({"fillOpacity": 0, "lineWidth": 2, "showPoints": "always", "pointSize": 3})
+"""Lines of what is not known at all times, such as rates of runs that come and go: a window alone is a dot."""
 BARS: Final = MappingProxyType({**STACKED, "drawStyle": "bars"})
 """The same for counts of windows."""
 
@@ -283,9 +285,6 @@ class Panel:
             "description": self._told(),
             "options": _over(kind.options, self.options),
         }
-        if self.kind == "stat" and len(self.units) > 1 and not self._shows_one:
-            # Side by side all would be as small as the longest of them needs.
-            made["options"] = _over({"text": {"titleSize": 14, "valueSize": 26}}, made["options"])
         if self.kind == "text":
             return made
         targets = [
@@ -312,6 +311,9 @@ class Panel:
 
     def _chosen(self) -> Iterator[dict[str, Any]]:
         """Transformations that leave the columns to show."""
+        if self.kind == "heatmap":
+            # A series for each bucket: of one wide frame Grafana 9.4 stretches cells over silence, and breaks where nothing came.
+            yield {"id": "prepareTimeSeries", "options": {"format": "many"}}
         live = [column for target in self.targets if isinstance(target, Live) for column in target.columns]
         if live:
             yield {

@@ -44,7 +44,9 @@ def fill(history: Sequence[Said], now: int, series: InfluxStore, records: SqlRec
         _write(series, [*(_from(batch, kept) for batch in batches), *map(_past, batches)])
         assert records.apply(1, number + 1, changes)
     for tier in (Tier.FLEET_1M, Tier.FLEET_1H):
-        whole = TimeRange.widened(times[0], now, KEEPING[tier].window)
+        # Longer ranges than those of the finer tier's days read hours.
+        start = max(times[0], now - 10 * DAY) if tier is Tier.FLEET_1M else times[0]
+        whole = TimeRange.widened(start, now, KEEPING[tier].window)
         lines = [
             encode(rolled(point))
             for name, measurement in MEASUREMENTS.items()

@@ -197,6 +197,7 @@ DASHBOARD = Dashboard(
             series="${__field.labels.type} ${__field.labels.site}",
             time_from="5m",
             options={"legend": {"showLegend": False}},
+            custom={"drawStyle": "bars", "fillOpacity": 60},
             overrides=colours.live(colours.ERRORS),
         ),
         Panel(

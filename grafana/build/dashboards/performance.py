@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import SUCCESS, Flux, Panel, Row, Sql, Step, steps
+from grafana.build.panels import SPARSE, SUCCESS, Flux, Panel, Row, Sql, Step, steps
 
 _PERIOD: Final = "duration(v: int(v: v.timeRangeStop) - int(v: v.timeRangeStart))"
 """As long as the range: what was before is the range that ends where this one begins."""
@@ -78,6 +78,7 @@ def _trend(title: str, description: str, target: Flux, **more: Any) -> Panel:
         empty=words.NO_EVENTS,
         names=_TWO,
         overrides=_BEFORE,
+        custom=SPARSE,
         **more,
     )
 
@@ -252,7 +253,7 @@ DASHBOARD = Dashboard(
             empty=words.NO_EVENTS,
             low=0,
             points=120,
-            custom={"fillOpacity": 0},
+            custom=SPARSE,
             overrides=colours.series(colours.SITES),
             link=words.TO_SITE,
         ),

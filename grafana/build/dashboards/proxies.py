@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from grafana.build import words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, FAILURE, STACKED, SUCCESS, Flux, Panel, Row
-
-_LINES: Final = {"fillOpacity": 0, "lineWidth": 2}
+from grafana.build.panels import BARS, FAILURE, SPARSE, STACKED, SUCCESS, Flux, Panel, Row
 
 
 def _figure(title: str, description: str, target: Flux, **more: Any) -> Panel:
@@ -32,7 +30,7 @@ def _by_provider(title: str, description: str, target: Flux, **more: Any) -> Pan
         "timeseries",
         description,
         (target,),
-        **{"empty": words.NO_PROXIES, "low": 0, "custom": _LINES, **more},
+        **{"empty": words.NO_PROXIES, "low": 0, "custom": SPARSE, **more},
     )
 
 
@@ -143,6 +141,7 @@ DASHBOARD = Dashboard(
             (Flux("proxies", (), steps=("proxy_table",)),),
             empty=words.NO_PROXIES,
             width=24,
+            custom={"minWidth": 80},
             columns=(
                 *("provider", "proxy", "requests", "good_share", "ban_share", "latency", "latency_max"),
                 *("bytes", "cost", "cost_of_thousand"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, FAILURE, SUCCESS, Flux, Panel, Row, Sql, steps
+from grafana.build.panels import BARS, FAILURE, SPARSE, SUCCESS, Flux, Panel, Row, Sql, steps
 
 
 def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> Panel:
@@ -19,7 +19,7 @@ def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> P
         **{
             "empty": words.NO_EVENTS,
             "low": 0,
-            "custom": {"fillOpacity": 0, "lineWidth": 2},
+            "custom": SPARSE,
             "overrides": colours.series(colours.SITES),
             "link": words.TO_SITE,
             **more,
@@ -60,7 +60,7 @@ DASHBOARD = Dashboard(
             width=24,
             height=7,
             columns=(
-                *("site", "scraped", "pages", "success_rate", "block_share"),
+                *("site", "success_rate", "block_share", "scraped", "pages"),
                 *("mean_time", "p95", "duration_max", "errors"),
             ),
             names={
@@ -70,6 +70,7 @@ DASHBOARD = Dashboard(
                 "mean_time": "mean time",
                 "duration_max": "slowest",
             },
+            custom={"minWidth": 80},
             overrides=[
                 _coloured("success_rate", SUCCESS),
                 _coloured("block_share", FAILURE),
@@ -127,7 +128,7 @@ DASHBOARD = Dashboard(
             mappings=colours.blank(),
             defaults={
                 "color": {"mode": "continuous-YlRd"},
-                "custom": {"align": "center", "displayMode": "color-background"},
+                "custom": {"align": "center", "displayMode": "color-background", "minWidth": 60},
             },
             overrides=[
                 {
