@@ -353,6 +353,12 @@ _STEPS = (
         needs=("items", "valid", "duplicates"),
     ),
     Step(
+        "coverage_rows",
+        "A row for each field of a posting.",
+        _one("coverage", "share", "share of items that have the field filled"),
+        needs=("items", "covered"),
+    ),
+    Step(
         "coverage_table",
         "A row for each site, and a column for each field of a posting.",
         lambda columns: (),

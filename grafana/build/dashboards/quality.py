@@ -39,22 +39,23 @@ DASHBOARD = Dashboard(
         ),
         Panel(
             "Coverage of this time",
-            "bargauge",
-            "Share of items of this time that have a field filled, all sites together.",
-            (
-                Flux(
-                    "field_coverage",
-                    ("items", "covered"),
-                    steps=("by_field", "total", "coverage"),
-                    named_by="field",
-                ),
-            ),
+            "table",
+            "Share of items of this time that have a field filled, all sites together, the one that is filled least first.",
+            (Flux("field_coverage", (), steps=("coverage_rows",)),),
             empty=_NOTHING,
             width=16,
             low=0,
             high=1,
             decimals=0,
             thresholds=_COVERAGE,
+            columns=("field", "coverage"),
+            overrides=[
+                words.wide("field", 140),
+                {
+                    "matcher": {"id": "byName", "options": "coverage"},
+                    "properties": [{"id": "custom.displayMode", "value": "basic"}],
+                },
+            ],
         ),
         Row("Is it normal"),
         Panel(
