@@ -313,6 +313,7 @@ _STEPS = (
             Column("saved_share", "float", "share", "share of that price that is saved"),
         ),
     ),
+    Step("priced", "Only where a competitor's price is given.", _as_they_come),
     Step(
         "cost_per_1000",
         "What 1,000 valid results cost.",
@@ -350,6 +351,12 @@ _STEPS = (
         "The same, a row for each site.",
         _quality,
         needs=("items", "valid", "duplicates"),
+    ),
+    Step(
+        "coverage_rows",
+        "A row for each field of a posting.",
+        _one("coverage", "share", "share of items that have the field filled"),
+        needs=("items", "covered"),
     ),
     Step(
         "coverage_table",

@@ -620,7 +620,6 @@ ANNOTATIONS: Final[Mapping[str, Panel]] = MappingProxyType(
 
 CHOICES: Final[Mapping[str, Panel]] = MappingProxyType(
     {
-        "site": Panel("variable_sites", "The sites that sessions visited.", _CHOICES),
         "session": Panel("variable_sessions", "The 200 newest sessions.", _CHOICES),
         "search": Panel("variable_searches", "The 200 search terms that were used last.", _CHOICES),
     }

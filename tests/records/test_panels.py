@@ -140,6 +140,11 @@ def events(tenant: str, now: int) -> list[dict[str, Any]]:
             source="scrapy",
         )
     tell("s3", "session_queued", now - DAY, source="node")
+    tell("s5", "session_started", now - 2 * DAY, search_term="nurse")
+    for k in range(5):
+        at = now - 2 * DAY + k * SECOND
+        tell("s5", "page_processed", at, site="indeed", attempt=2, status=403, duration=0.5, blocked=True)
+    tell("s5", "session_finished", now - 2 * DAY + 60 * SECOND, status="completed")
     tell("s4", "session_started", now - 3_600 * SECOND, search_term="Python")
     tell(
         "s4",

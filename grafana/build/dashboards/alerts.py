@@ -38,7 +38,7 @@ DASHBOARD = Dashboard(
             width=12,
             height=4,
             thresholds=ANY_IS_BAD,
-            names={"firing": "all"},
+            names={"firing": "all", "acknowledged": "seen to"},
             options={"reduceOptions": {"fields": "/.*/"}, "graphMode": "none"},
             overrides=[
                 {
@@ -50,8 +50,8 @@ DASHBOARD = Dashboard(
         Panel(
             "In this time",
             "stat",
-            "The alerts that started in this time, and those from before that are still open; the "
-            "mean times are of the former.",
+            "The alerts that started in this time, and those from before that are still open. Of the former: "
+            "in what time, on average, somebody saw to them and they were resolved, and in what time half were.",
             (Sql("alerts_statistics"),),
             empty="–",
             width=12,
@@ -65,10 +65,10 @@ DASHBOARD = Dashboard(
             ),
             names={
                 "total": "alerts",
-                "told": "messages",
-                "mean_time_to_acknowledge": "mean until seen to",
-                "mean_time_to_resolve": "mean until resolved",
-                "median_time_to_resolve": "half are resolved in",
+                "told": "told",
+                "mean_time_to_acknowledge": "seen to in",
+                "mean_time_to_resolve": "resolved in",
+                "median_time_to_resolve": "half in",
             },
             options={"reduceOptions": {"fields": "/.*/"}, "graphMode": "none"},
         ),
@@ -107,8 +107,9 @@ DASHBOARD = Dashboard(
                 words.yes("silenced"),
                 words.linked("session_id", words.TO_SESSION),
                 words.wide("severity", 90),
+                words.wide("status", 110),
                 words.wide("rule", 200),
-                words.wide("message", 360),
+                words.wide("message", 340),
                 words.wide("time", 160),
             ],
         ),
@@ -119,9 +120,8 @@ DASHBOARD = Dashboard(
             "Alerts by when they started and their severity.",
             (Sql("alerts_over_time"),),
             empty=_NONE,
-            decimals=0,
             points=60,
-            custom=BARS,
+            custom={**BARS, "axisSoftMax": 4},
             overrides=_SEVERITIES,
         ),
         Panel(

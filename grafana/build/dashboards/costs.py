@@ -10,6 +10,7 @@ _OWN_FIGURES = (
     "Write your monthly return and your investment above, as plain numbers, to see what comes back."
 )
 _PRICE = "Write what a competitor takes for 1,000 results above, as a plain number, to see what is saved."
+_SITES = ("own", "shared", "results")
 _GAIN = steps(colours.BAD, (0, colours.GOOD))
 _KINDS = colours.series(
     {
@@ -44,29 +45,31 @@ DASHBOARD = Dashboard(
     panels=(
         Row("What is happening"),
         Panel(
-            "Spent and saved",
+            "Spent in this time",
             "stat",
-            "What was spent in your currency in this time, the valid results (postings stored: "
-            "neither duplicate nor dropped nor invalid), and the cost "
-            f"of 1,000 of them. {_PRICE}",
-            (Flux("economics", ("own", "shared", "results"), steps=("cost_by_site", "economics")),),
+            "What was spent in your currency in this time, the valid results (postings stored: neither "
+            "duplicate nor dropped nor invalid), and the cost of 1,000 of them.",
+            (Flux("economics", _SITES, steps=("cost_by_site", "economics")),),
             empty="–",
-            width=16,
+            width=8,
             height=4,
             decimals=2,
-            columns=("spent", "results", "cost_per_1000", "competitor", "saved", "saved_share"),
-            names={
-                "cost_per_1000": "cost of 1,000",
-                "results": "valid results",
-                "competitor": "a competitor would take",
-                "saved_share": "share saved",
-            },
-            overrides=[
-                {
-                    "matcher": {"id": "byName", "options": "results"},
-                    "properties": [{"id": "decimals", "value": 0}],
-                },
-            ],
+            columns=("spent", "results", "cost_per_1000"),
+            names={"cost_per_1000": "cost of 1,000", "results": "valid results"},
+            options={"graphMode": "none"},
+        ),
+        Panel(
+            "Against a competitor",
+            "stat",
+            "What a competitor would take for as many valid results, by the price above, and what is saved.",
+            (Flux("economics", _SITES, steps=("cost_by_site", "economics", "priced")),),
+            empty=_PRICE,
+            width=8,
+            height=4,
+            decimals=2,
+            thresholds=_GAIN,
+            columns=("competitor", "saved", "saved_share"),
+            names={"competitor": "it would take", "saved_share": "share saved"},
             options={"graphMode": "none"},
         ),
         Panel(
@@ -126,7 +129,7 @@ DASHBOARD = Dashboard(
             "table",
             "What each site cost in your currency: its own, and by its share of all pages what was "
             "reported for none; its valid results, and what 1,000 of them cost.",
-            (Flux("economics", ("own", "shared", "results"), steps=("cost_by_site",)),),
+            (Flux("economics", _SITES, steps=("cost_by_site",)),),
             empty=words.NO_COSTS,
             width=16,
             height=9,
@@ -139,12 +142,6 @@ DASHBOARD = Dashboard(
                 "results": "valid results",
                 "cost_per_1000": "cost of 1,000",
             },
-            overrides=[
-                {
-                    "matcher": {"id": "byName", "options": "results"},
-                    "properties": [{"id": "decimals", "value": 0}],
-                },
-            ],
         ),
         Panel(
             "What it went for",
@@ -166,7 +163,6 @@ DASHBOARD = Dashboard(
             "invalid was paid for, too.",
             (Flux("throughput", ("saved", "duplicate", "dropped", "invalid"), steps=("together",)),),
             empty=words.NO_EVENTS,
-            decimals=0,
             points=60,
             custom=BARS,
             overrides=colours.series(
@@ -228,7 +224,7 @@ DASHBOARD = Dashboard(
                 "mean_duration_seconds": "mean time",
                 "latest_at": "latest",
             },
-            overrides=[words.wide("search_term", 170), words.wide("latest_at", 150)],
+            overrides=[words.wide("search_term", 170), words.wide("latest_at", 165)],
         ),
         Panel(
             "Postings by search over time",
@@ -237,7 +233,6 @@ DASHBOARD = Dashboard(
             (Sql("jobs_by_search_over_time"),),
             empty=words.NO_SESSIONS,
             height=9,
-            decimals=0,
             points=60,
             custom=BARS,
         ),

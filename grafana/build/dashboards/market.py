@@ -6,7 +6,7 @@ from typing import Any
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, NARROW, PLAIN, Panel, Row, Sql, steps
+from grafana.build.panels import BARS, NARROW, PLAIN, Panel, Row, Sql
 
 _NOTHING = (
     "No posting first came in this time. Choose a longer one or another search, or let scrapers send "
@@ -83,7 +83,6 @@ DASHBOARD = Dashboard(
             "Postings by the day they first came; today is not over.",
             (Sql("market_postings_per_day"),),
             empty=_NOTHING,
-            decimals=0,
             custom=BARS,
         ),
         Panel(
@@ -108,14 +107,7 @@ DASHBOARD = Dashboard(
             empty=_NO_SALARY,
             height=9,
             custom=NARROW,
-            decimals=0,
-            names={"change_percent": "change", "previous_p50": "p50 before"},
-            overrides=[
-                {
-                    "matcher": {"id": "byName", "options": "change_percent"},
-                    "properties": [{"id": "decimals", "value": 1}],
-                }
-            ],
+            names={"change_percent": "change", "previous_p50": "before"},
         ),
         Panel(
             "Salaries over time",
@@ -125,7 +117,6 @@ DASHBOARD = Dashboard(
             (Sql("market_salaries_over_time"),),
             empty=_NO_SALARY,
             height=9,
-            decimals=0,
             custom={"axisSoftMin": None, "showPoints": "always"},
             overrides=[
                 *colours.series({"p50": colours.PLAIN}),
@@ -143,17 +134,17 @@ DASHBOARD = Dashboard(
         ),
         Panel(
             "Salary bands",
-            "bargauge",
+            "table",
             f"How many postings pay from how much on, {_A_YEAR}, in the currency that most name.",
             (Sql("market_salary_bands"),),
             empty=_NO_SALARY,
             width=24,
-            height=12,
+            height=14,
             unit="short",
-            decimals=0,
             low=0,
             columns=("band", "postings"),
-            options={"reduceOptions": {"values": True, "fields": "/^postings$/", "limit": 40}},
+            names={"band": "from"},
+            overrides=[words.wide("band", 120), _gauge("postings", colours.PLAIN)],
         ),
         Row("Who asks for what, and where"),
         Panel(
@@ -217,16 +208,15 @@ DASHBOARD = Dashboard(
         Row("How far to trust it"),
         Panel(
             "Sites the postings are from",
-            "bargauge",
-            "Postings by site. Of one site alone, or of others than in the time before, numbers say "
-            "more about scraping than about the market.",
+            "table",
+            "Postings by site. Of one site alone, or of others than in the time before, numbers say more "
+            "about scraping than about the market.",
             (Sql("market_sites"),),
             empty=_NOTHING,
             width=8,
             height=9,
             low=0,
-            thresholds=steps(colours.PLAIN),
-            options={"reduceOptions": {"values": True, "fields": "/^postings$/", "limit": 12}},
+            overrides=[words.wide("site", 120), _gauge("postings", colours.PLAIN)],
         ),
         Panel(
             "Newest postings",

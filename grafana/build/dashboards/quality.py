@@ -33,33 +33,29 @@ DASHBOARD = Dashboard(
             width=8,
             height=8,
             decimals=1,
+            columns=("items", "valid_share", "duplicate_share"),
             names={"items": "items", "valid_share": "valid", "duplicate_share": "seen before"},
-            overrides=[
-                {
-                    "matcher": {"id": "byName", "options": "items"},
-                    "properties": [{"id": "decimals", "value": 0}],
-                },
-            ],
             options={"graphMode": "none", "orientation": "horizontal"},
         ),
         Panel(
             "Coverage of this time",
-            "bargauge",
-            "Share of items of this time that have a field filled, all sites together.",
-            (
-                Flux(
-                    "field_coverage",
-                    ("items", "covered"),
-                    steps=("by_field", "total", "coverage"),
-                    named_by="field",
-                ),
-            ),
+            "table",
+            "Share of items of this time that have a field filled, all sites together, the one that is filled least first.",
+            (Flux("field_coverage", (), steps=("coverage_rows",)),),
             empty=_NOTHING,
             width=16,
             low=0,
             high=1,
             decimals=0,
             thresholds=_COVERAGE,
+            columns=("field", "coverage"),
+            overrides=[
+                words.wide("field", 140),
+                {
+                    "matcher": {"id": "byName", "options": "coverage"},
+                    "properties": [{"id": "custom.displayMode", "value": "basic"}],
+                },
+            ],
         ),
         Row("Is it normal"),
         Panel(
@@ -189,10 +185,6 @@ DASHBOARD = Dashboard(
             overrides=[
                 coloured("valid_share", SUCCESS),
                 coloured("duplicate_share", steps(colours.GOOD, (0.3, colours.WARN), (0.6, colours.BAD))),
-                {
-                    "matcher": {"id": "byName", "options": "items"},
-                    "properties": [{"id": "decimals", "value": 0}],
-                },
             ],
         ),
         Panel(
@@ -202,7 +194,6 @@ DASHBOARD = Dashboard(
             (Flux("throughput", ("saved", "duplicate", "dropped", "invalid"), steps=("together",)),),
             empty=words.NO_EVENTS,
             height=8,
-            decimals=0,
             points=60,
             custom=BARS,
             overrides=colours.series(
@@ -234,8 +225,8 @@ DASHBOARD = Dashboard(
                 "duplicates_skipped": "seen before",
                 "jobs_dropped": "left out",
                 "jobs_invalid": "invalid",
-                "invalid_share": "of these invalid",
-                "duplicate_share": "of these seen before",
+                "invalid_share": "share invalid",
+                "duplicate_share": "share seen before",
             },
             overrides=[
                 words.linked("session_id", words.TO_SESSION, 200),
