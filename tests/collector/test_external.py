@@ -73,8 +73,8 @@ def test_a_line_without_a_time_gets_that_at_which_it_came() -> None:
         ("m f=1\0", "cannot be read"),
         ('m f="\0"', "NUL"),
         (f'm f="{"x" * LONGEST_LINE}"', "longer than"),
-        (f"m f=1 {NOW + 6 * MINUTE}", "5 minutes ahead"),
-        (f"m f=1 {NOW - 91 * DAY}", "older than"),
+        pytest.param(f"m f=1 {NOW + 6 * MINUTE}", "5 minutes ahead", id="in six minutes"),
+        pytest.param(f"m f=1 {NOW - 91 * DAY}", "older than", id="91 days ago"),
         (f"m f=1 {'9' * 4_000}", "5 minutes ahead"),
         ("m f=1 1767607200", "older than"),  # seconds, taken for nanoseconds
     ],
