@@ -5,7 +5,6 @@ What the product itself asks is never made like this: there, values are bound (:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,13 @@ from scrapewatch.ports import TimeRange
 from scrapewatch.time import SECOND
 
 _FLUX: Final = Path(__file__).parent / "flux"
-_RANGE: Final = re.compile(r"\bv\.(timeRangeStart|timeRangeStop|windowPeriod)\b")
+
+IN_PARAMS: Final = {
+    "v.timeRangeStart": "params.start",
+    "v.timeRangeStop": "params.stop",
+    "v.windowPeriod": "params.every",
+}
+"""What the page knows and calls ``v``, as the text that stands for itself calls it: Grafana replaces ``<any word>.timeRangeStart``."""
 
 
 def flux_of(
@@ -27,14 +32,16 @@ def flux_of(
     values = {
         "tier": string_literal(bucket_name(tenant, tier)),
         **{name: string_literal(value) for name, value in parameters.items()},
-        "timeRangeStart": time_text(time_range.start),
-        "timeRangeStop": time_text(time_range.stop),
-        "windowPeriod": f"{time_range.every // SECOND}s",
+        "start": time_text(time_range.start),
+        "stop": time_text(time_range.stop),
+        "every": f"{time_range.every // SECOND}s",
     }
     text = (_FLUX / f"{question}.flux").read_text(encoding="utf-8")
+    for name, bound in IN_PARAMS.items():
+        text = text.replace(name, bound)
     # Not v: where it is pasted that is the page's own, and can be set once only.
     lines = [f"    {name}: {value}," for name, value in values.items()]
-    return "\n".join(["params = {", *lines, "}", "", _RANGE.sub(r"params.\1", text)])
+    return "\n".join(["params = {", *lines, "}", "", text])
 
 
 def string_literal(text: str) -> str:

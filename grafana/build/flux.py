@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from influx.panels import STEPS, source, step_text
+from influx.pasted import IN_PARAMS
 from scrapewatch import histogram
 from scrapewatch.measurements import KEEPING, Tier
 from scrapewatch.ports import Column
@@ -30,11 +31,6 @@ ANY: Final = "''"
 
 _YIELD: Final = re.compile(r'\s*\|> yield\(name: "(\w+)"\)')
 _IMPORT: Final = re.compile(r'^import "[\w/]+"$', re.MULTILINE)
-_OF_V: Final = {
-    "v.timeRangeStart": "params.start",
-    "v.timeRangeStop": "params.stop",
-    "v.windowPeriod": "params.every",
-}
 # Names of fields that a statement asks for: `_field == "count"`, or a pattern of names in brackets.
 _PATTERN: Final = re.compile(r"/\^([^/\s]+)\$/")
 
@@ -179,7 +175,7 @@ def _parameter(name: str) -> str:
 
 def _asking(question: Question, text: str, columns: Sequence[str], steps: Sequence[str]) -> str:
     """The question's own text as a function of ``params``, whose results are put together."""
-    for name, bound in _OF_V.items():
+    for name, bound in IN_PARAMS.items():
         text = text.replace(name, bound)
     asked = {*columns, *(need for step in steps for need in STEPS[step].needs)}
     statements = _statements(text)

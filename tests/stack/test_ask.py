@@ -73,7 +73,12 @@ def test_who_names_no_question_sees_all(capsys: pytest.CaptureFixture[str]) -> N
 def test_flux_is_printed_with_all_that_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", "throughput", 'site=a"b', *RANGE, "--flux"]) == 0
     shown = capsys.readouterr().out
-    assert 'site: "a\\"b"' in shown and "windowPeriod: 1800s" in shown and "v." not in shown
+    assert (
+        'site: "a\\"b"' in shown
+        and "every: 1800s" in shown
+        and "v." not in shown
+        and "timeRange" not in shown
+    )
 
 
 @pytest.mark.parametrize(
