@@ -19,7 +19,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -102,6 +103,15 @@ class Gate:
         self.refused: Counter[str] = Counter()
         """Requests to routes that did not pass, by the last part of their problem's type."""
         self._trust_network = trust_network
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let go of what counts requests when the block ends."""
+        try:
+            yield
+        finally:
+            if self.limits is not None:
+                await self.limits.close()
 
     async def identify(self, scope: Mapping[str, Any]) -> Identity:
         """Who asks.

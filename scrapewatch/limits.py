@@ -66,6 +66,7 @@ class Limits:
         self._of_address = _item(settings.address_requests_per_minute)
         self._memory: Storage = MemoryStorage()
         self._redis: Storage | None = None
+        self._connections: Any = None
         self._redis_url = None if settings.redis_url is None else settings.redis_url.get_secret_value()
         self._redis_again = float("-inf")
 
@@ -94,9 +95,7 @@ class Limits:
         if self._redis_url is not None and now >= self._redis_again:
             try:
                 if self._redis is None:
-                    self._redis = RedisStorage(
-                        f"async+{self._redis_url}", implementation="redispy", key_prefix="scrapewatch-limits"
-                    )
+                    self._redis = self._in_redis(self._redis_url)
                 async with asyncio.timeout(REDIS_PATIENCE):
                     return await _hit(self._redis, counted)
             except Exception as error:
@@ -104,6 +103,24 @@ class Limits:
                 self._redis_again = now + REDIS_PAUSE
                 _log.warning("requests are counted by this process alone", error=type(error).__name__)
         return await _hit(self._memory, counted)
+
+    def _in_redis(self, url: str) -> Storage:
+        # Of our own, because the storage closes none.
+        from redis.asyncio import ConnectionPool
+
+        self._connections = ConnectionPool.from_url(url)
+        return RedisStorage(
+            f"async+{url}",
+            implementation="redispy",
+            key_prefix="scrapewatch-limits",
+            connection_pool=self._connections,
+        )
+
+    async def close(self) -> None:
+        """Close the connections to Redis; whoever asks after that gets new ones."""
+        connections, self._connections, self._redis = self._connections, None, None
+        if connections is not None:
+            await connections.aclose()
 
 
 async def _hit(storage: Storage, counted: list[tuple[RateLimitItemPerMinute, str]]) -> list[Window]:

@@ -123,6 +123,7 @@ def build(settings: Settings, parts: Sequence[str], stores: contextlib.ExitStack
         lifespan=lambda _: _life(runs),
     )
     gate, tokens = make_gate(settings, records.engine, writes=COLLECTOR in parts)
+    runs.append(gate.running)
     app.state.own_key = own_key(tokens)
     # What is added last stands in front: the guard, then who a proxy says asks, then the gate.
     app.add_middleware(GateMiddleware, gate=gate, routes=lambda: app.routes)

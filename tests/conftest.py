@@ -5,11 +5,13 @@ A test or fixture that misses a part calls ``pytest.skip`` with the part and wha
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
 
 import pytest
+import structlog
 
 from tests.influxd import Influxd, find_influxd
 from tests.postgres import Postgres, find_postgres
@@ -17,6 +19,15 @@ from tests.redis import Redis, find_redis
 
 REAL_INPUT = ("shared/data", "the real logs")
 """Words in the reason of tests that need real input which is not ours to redistribute: those may skip in CI, too."""
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """What a test, or the command that it runs, sets up for the log ends with it."""
+    before, handlers = structlog.get_config(), list(logging.getLogger().handlers)
+    yield
+    structlog.configure(**before)
+    logging.getLogger().handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -148,7 +148,7 @@ def make_stack(folder: Path, **settings: Any) -> Stack:
     @asynccontextmanager
     async def life(app: FastAPI) -> Any:
         app.state.loop = asyncio.get_running_loop()
-        async with background(services):
+        async with gate.running(), background(services):
             yield
 
     app = application_of(services, gate, lifespan=life)

@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
+from redis import Redis as Client
 from starlette.testclient import TestClient
 
 from scrapewatch import limits
@@ -16,6 +17,7 @@ from scrapewatch.access import ADMIN, READ, WRITE
 from scrapewatch.tokens import TOKEN_SECONDS
 from tests.api.stacks import BASE, Stack
 from tests.credentials import bearer, make_key
+from tests.loopback import wait_for
 
 SESSIONS = "/api/v1/monitoring/sessions"
 
@@ -313,6 +315,8 @@ def test_several_processes_count_together_in_redis_and_alone_without_it(
         with TestClient(stack.app, base_url=BASE) as client:
             statuses += [client.get(SESSIONS, headers=key).status_code for _ in range(4)]
     assert statuses == [200] * 5 + [429] * 3
+    with Client.from_url(redis.url) as looking:
+        wait_for(lambda: len(looking.client_list()) == 1, what="all connections to Redis are closed")
     redis.stop()
     with TestClient(stacks[0].app, base_url=BASE) as client:
         assert client.get(SESSIONS, headers=key).status_code == 200, "a limit is no reason to answer nobody"

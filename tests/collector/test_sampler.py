@@ -326,7 +326,7 @@ def test_the_process_that_uses_most_is_told_of_with_what_it_uses(begin: Callable
     assert found[name]["cpu_percent"] > 10
     assert found[name]["memory"] >= before.memory_info().rss * 0.9
     assert found[OWN]["open_files"] > 0
-    assert found[OWN]["count"] == 1
+    assert found[OWN]["count"] >= 1  # others may run on this machine
 
 
 def test_processes_of_one_name_are_told_of_as_one(clock: Clock) -> None:

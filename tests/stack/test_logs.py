@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,6 @@ SETTINGS = {
     "GRAFANA_TOKEN": "glsa_of_the_test",
 }
 SECRETS = ("influx-token-of-the-test", "p%40ss-word", "p@ss-word", "redis-password", "glsa_of_the_test")
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    before, handlers = structlog.get_config(), list(logging.getLogger().handlers)
-    yield
-    structlog.configure(**before)
-    logging.getLogger().handlers[:] = handlers
 
 
 def test_a_secret_of_the_settings_is_in_no_line_however_it_gets_there(
