@@ -209,6 +209,8 @@ STACKED: Final = MappingProxyType(
 """How series that add up to something are drawn."""
 SPARSE: Final = MappingProxyType({"fillOpacity": 0, "lineWidth": 2, "showPoints": "always", "pointSize": 3})
 """Lines of what is not known at all times, such as rates of runs that come and go: a window alone is a dot."""
+NEAR_ONE: Final = MappingProxyType({"axisSoftMin": 0.8})
+"""Axes of shares that are near one unless something is wrong: from nought on, their lines would lie on the edge."""
 BARS: Final = MappingProxyType({**STACKED, "drawStyle": "bars"})
 """The same for counts of windows."""
 
@@ -262,7 +264,7 @@ class Panel:
 
     def _told(self) -> str:
         """The description; with what to do when it is empty, where Grafana 9.4 has no other place for that."""
-        silent = self.kind in ("state-timeline", "status-history") or any(
+        silent = self.kind in ("heatmap", "state-timeline", "status-history") or any(
             isinstance(t, Live) for t in self.targets
         )
         return f"{self.description} When it is empty: {self.empty}" if silent else self.description
@@ -341,7 +343,7 @@ class Panel:
                 "mode": "absolute",
                 "steps": [{"color": step.colour, "value": step.at} for step in self.thresholds],
             },
-            "mappings": list(self.mappings),
+            "mappings": [*self.mappings, *kind.mappings],
             # A timeline that goes by thresholds would show their limits in place of the words.
             "color": {
                 "mode": "palette-classic" if self.kind == "state-timeline" and self.mappings else kind.colour
@@ -411,6 +413,7 @@ class _Kind:
     options: Mapping[str, Any] = field(default_factory=dict)
     custom: Mapping[str, Any] = field(default_factory=dict)
     colour: str = "palette-classic"
+    mappings: Sequence[Mapping[str, Any]] = ()
 
 
 _LEGEND: Final = {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []}
@@ -449,6 +452,7 @@ KINDS: Final = MappingProxyType(
                 "textMode": "auto",
             },
             colour="thresholds",
+            mappings=colours.unknown(),
         ),
         "gauge": _Kind(
             options={

@@ -27,6 +27,7 @@ DASHBOARD = Dashboard(
     title="Alerts",
     description="What fires now, whether that is more than usual, where it comes from, and how fast it is seen to.",
     time_from="now-7d",
+    sessions_marked=False,
     panels=(
         Row("What is happening"),
         Panel(
@@ -58,14 +59,12 @@ DASHBOARD = Dashboard(
             height=4,
             columns=(
                 "total",
-                "told",
                 "mean_time_to_acknowledge",
                 "mean_time_to_resolve",
                 "median_time_to_resolve",
             ),
             names={
                 "total": "alerts",
-                "told": "told",
                 "mean_time_to_acknowledge": "seen to in",
                 "mean_time_to_resolve": "resolved in",
                 "median_time_to_resolve": "half in",
@@ -80,7 +79,7 @@ DASHBOARD = Dashboard(
             empty=_NONE_OPEN,
             custom=NARROW,
             width=24,
-            height=9,
+            height=8,
             columns=(
                 "severity",
                 "rule",
@@ -107,9 +106,9 @@ DASHBOARD = Dashboard(
                 words.yes("silenced"),
                 words.linked("session_id", words.TO_SESSION),
                 words.wide("severity", 90),
-                words.wide("status", 110),
+                words.wide("status", 125),
                 words.wide("rule", 200),
-                words.wide("message", 340),
+                words.wide("message", 400),
                 words.wide("time", 160),
             ],
         ),
@@ -195,9 +194,10 @@ DASHBOARD = Dashboard(
                 words.linked("session_id", words.TO_SESSION),
                 words.wide("time", 160),
                 words.wide("severity", 90),
-                words.wide("status", 110),
+                words.wide("status", 125),
                 words.wide("rule", 200),
-                words.wide("message", 340),
+                words.wide("message", 400),
+                words.wide("resolved_by", 100),
             ],
         ),
         Panel(

@@ -68,6 +68,7 @@ DASHBOARD = Dashboard(
     description="The product watching itself: accepted = delivered + spooled + dead-lettered, and how fast.",
     variables=("collector",),
     time_from="now-3h",
+    sessions_marked=False,
     panels=(
         Row("What is happening"),
         _sum("Accepted", "Events made durable and acknowledged in this time.", "accepted"),
@@ -87,7 +88,6 @@ DASHBOARD = Dashboard(
             "Age of the oldest event that waits for a store.",
             "oldest_age",
             _LATE,
-            decimals=1,
         ),
         _latest(
             "Problems",
@@ -136,14 +136,15 @@ DASHBOARD = Dashboard(
                 ("duplicates", "rejected", "refused", "live_dropped"),
                 steps=("together",),
             ),
-            custom=BARS,
+            points=100,
+            custom={**BARS, "axisSoftMax": 4},
             names={"live_dropped": "live messages dropped"},
         ),
         _over_time(
             "Dead letters over time",
             "Events whose point a store rejected for good in each window, less those replayed.",
             Flux("collector_throughput", ("dead_lettered",), steps=("together",)),
-            custom=BARS,
+            custom={**BARS, "axisSoftMax": 4},
             low=None,
             names={"dead_lettered": "dead letters"},
         ),

@@ -1,13 +1,28 @@
-// A histogram as a heatmap reads it: a column for each bucket, named by its upper edge in seconds (scrapewatch.histogram).
+// A histogram as a heatmap reads it: a column for each two buckets, named by their upper edge in seconds, the quickest first, since
+// Grafana draws them in the order in which they come (scrapewatch.histogram).
 import "math"
 import "strings"
 
-edge = (bucket) => 0.001 * math.pow(x: 2.0, y: float(v: strings.trimPrefix(v: bucket, prefix: "h")) / 2.0)
-heatmap = (tables=<-, params) => tables
-    |> group(columns: ["_field"])
-    |> aggregateWindow(every: params.every, fn: sum, createEmpty: false, timeSrc: "_start")
-    |> filter(fn: (r) => r._value > 0.0)
-    |> group()
-    |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
-    |> drop(columns: ["_start", "_stop"])
-    |> rename(fn: (column) => if column == "_time" then column else if column == "h41" then "+Inf" else string(v: edge(bucket: column)))
+heatmap = (tables=<-, params) => {
+    // Two buckets √2 apart are one twice as wide as that before: as many as a panel has room to name.
+    doubled = (bucket) => {
+        number = int(v: strings.trimPrefix(v: bucket, prefix: "h"))
+        even = number + number % 2
+
+        return if even < 10 then "h0" + string(v: even) else "h" + string(v: even)
+    }
+    edge = (bucket) => 0.001 * math.pow(x: 2.0, y: float(v: strings.trimPrefix(v: bucket, prefix: "h")) / 2.0)
+    summed = (tables=<-) => tables |> group(columns: ["_field"]) |> aggregateWindow(every: params.every, fn: sum, createEmpty: false, timeSrc: "_start")
+
+    return tables
+        |> summed()
+        |> filter(fn: (r) => r._value > 0.0)
+        |> map(fn: (r) => ({_time: r._time, _field: doubled(bucket: r._field), _value: r._value}))
+        |> summed()
+        |> group()
+        |> sort(columns: ["_field"])
+        |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
+        |> sort(columns: ["_time"])
+        |> drop(columns: ["_start", "_stop"])
+        |> rename(fn: (column) => if column == "_time" then column else if column == "h42" then "+Inf" else string(v: edge(bucket: column)))
+}
