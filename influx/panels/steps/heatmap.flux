@@ -1,5 +1,4 @@
-// A histogram as a heatmap reads it: a column for each two buckets, named by their upper edge in seconds, the quickest first, since
-// Grafana draws them in the order in which they come (scrapewatch.histogram).
+// A histogram as a heatmap reads it: a column for each two buckets, named by their upper edge in seconds (scrapewatch.histogram).
 import "math"
 import "strings"
 
@@ -11,7 +10,13 @@ heatmap = (tables=<-, params) => {
 
         return if even < 10 then "h0" + string(v: even) else "h" + string(v: even)
     }
-    edge = (bucket) => 0.001 * math.pow(x: 2.0, y: float(v: strings.trimPrefix(v: bucket, prefix: "h")) / 2.0)
+    // Grafana draws them in the order of their names as text: zeros stand in front, and what is longer than all edges is a word.
+    edge = (bucket) => {
+        seconds = 0.001 * math.pow(x: 2.0, y: float(v: strings.trimPrefix(v: bucket, prefix: "h")) / 2.0)
+        zeros = if seconds < 10.0 then "000" else if seconds < 100.0 then "00" else if seconds < 1000.0 then "0" else ""
+
+        return if bucket == "h42" then "longer" else zeros + string(v: seconds)
+    }
     summed = (tables=<-) => tables |> group(columns: ["_field"]) |> aggregateWindow(every: params.every, fn: sum, createEmpty: false, timeSrc: "_start")
 
     return tables
@@ -24,5 +29,5 @@ heatmap = (tables=<-, params) => {
         |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
         |> sort(columns: ["_time"])
         |> drop(columns: ["_start", "_stop"])
-        |> rename(fn: (column) => if column == "_time" then column else if column == "h42" then "+Inf" else string(v: edge(bucket: column)))
+        |> rename(fn: (column) => if column == "_time" then column else edge(bucket: column))
 }
