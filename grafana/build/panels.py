@@ -176,16 +176,19 @@ def steps(base: str, *more: tuple[float, str]) -> tuple[Step, ...]:
     return (Step(None, base), *(Step(value, colour) for value, colour in more))
 
 
-def coloured(column: str, thresholds: Iterable[Step]) -> dict[str, Any]:
-    """An override by which the cells of a table's column take the colours of ``thresholds``."""
+def judged(column: str, thresholds: Iterable[Step]) -> dict[str, Any]:
+    """An override by which a column takes the colours of ``thresholds``."""
     found = [{"color": step.colour, "value": step.at} for step in thresholds]
     return {
         "matcher": {"id": "byName", "options": column},
-        "properties": [
-            {"id": "custom.displayMode", "value": "color-text"},
-            {"id": "thresholds", "value": {"mode": "absolute", "steps": found}},
-        ],
+        "properties": [{"id": "thresholds", "value": {"mode": "absolute", "steps": found}}],
     }
+
+
+def coloured(column: str, thresholds: Iterable[Step]) -> dict[str, Any]:
+    """An override by which the cells of a table's column take the colours of ``thresholds``."""
+    made = judged(column, thresholds)
+    return {**made, "properties": [{"id": "custom.displayMode", "value": "color-text"}, *made["properties"]]}
 
 
 NARROW: Final = MappingProxyType({"minWidth": 76})

@@ -12,6 +12,8 @@ DASHBOARD = Dashboard(
     description="The machines: processor, memory, disks, network and processes; and the services beside them.",
     variables=("host",),
     time_from="now-3h",
+    sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         Panel(

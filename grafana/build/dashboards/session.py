@@ -12,6 +12,7 @@ DASHBOARD = Dashboard(
     description="One scrape run: what it does, how fast, what goes wrong and why, and what it needs.",
     time_from="now-6h",
     of_session=True,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         Panel(
