@@ -128,10 +128,11 @@ class Sql:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What came in during the last second, pushed by the collector (``docs/live.md``)."""
+    """What came in during the last second, pushed by the collector (``docs/live.md``); ``of_session``: of the chosen session alone."""
 
     measurement: str
     columns: tuple[str, ...]
+    of_session: bool = False
     name: str = ""
 
     def gives(self) -> tuple[Column, ...]:
@@ -319,12 +320,12 @@ class Panel:
         if self.kind == "heatmap":
             # A series for each bucket: of one wide frame Grafana 9.4 stretches cells over silence, and breaks where nothing came.
             yield {"id": "prepareTimeSeries", "options": {"format": "many"}}
-        live = [column for target in self.targets if isinstance(target, Live) for column in target.columns]
-        if live:
-            yield {
-                "id": "filterFieldsByName",
-                "options": {"include": {"pattern": f"/^(time|{'|'.join(live)})/i"}},
-            }
+        for target in self.targets:
+            if isinstance(target, Live):
+                # The name of a live series ends with its tags: `scraped session_id=… site=…`.
+                chosen = '\\b.*session_id="?${session:regex}\\b' if target.of_session else ""
+                pattern = f"/^(time|({'|'.join(target.columns)}){chosen})/i"
+                yield {"id": "filterFieldsByName", "options": {"include": {"pattern": pattern}}}
         if self.columns:
             hidden = [column for column in self.units if column not in self.columns]
             yield {
