@@ -208,7 +208,7 @@ ANY_IS_BAD: Final = steps(colours.GOOD, (1, colours.BAD))
 """Counts of what should not be."""
 
 STACKED: Final = MappingProxyType(
-    {"fillOpacity": 60, "lineWidth": 0, "stacking": {"mode": "normal", "group": "A"}}
+    {"fillOpacity": 60, "lineWidth": 0, "showPoints": "never", "stacking": {"mode": "normal", "group": "A"}}
 )
 """How series that add up to something are drawn."""
 SPARSE: Final = MappingProxyType({"fillOpacity": 0, "lineWidth": 2, "showPoints": "always", "pointSize": 3})

@@ -238,12 +238,11 @@ DASHBOARD = Dashboard(
             (Sql("alerts_open"),),
             empty="No alert is open.",
             width=10,
-            columns=("time", "severity", "resource", "message"),
+            columns=("time", "severity", "message"),
             names={"time": "since"},
             overrides=[
                 words.wide("time", 160),
                 words.wide("severity", 75),
-                words.wide("resource", 100),
                 colours.cells("severity", colours.SEVERITIES),
             ],
         ),
@@ -257,7 +256,7 @@ DASHBOARD = Dashboard(
             columns=("time", "session_id", "status", "verdict", "evidence"),
             names={"time": "began", "session_id": "session", "evidence": "why"},
             overrides=[
-                words.linked("session_id", words.TO_SESSION, 245),
+                words.linked("session_id", words.TO_SESSION, 275),
                 words.wide("time", 160),
                 words.wide("status", 90),
                 words.wide("verdict", 90),

@@ -36,8 +36,14 @@ DASHBOARD = Dashboard(
             empty="–",
             width=4,
             height=4,
-            unit="dateTimeFromNow",
-            options={"reduceOptions": {"fields": "/^last_event_at$/"}, "graphMode": "none"},
+            names={"last_event_at": "last heard of"},
+            overrides=[
+                {
+                    "matcher": {"id": "byName", "options": "last_event_at"},
+                    "properties": [{"id": "unit", "value": "dateTimeFromNow"}],
+                },
+            ],
+            options={"reduceOptions": {"fields": "/^last heard of$/"}, "graphMode": "none", "textMode": "value"},
         ),
         Panel(
             "What it found",
@@ -107,7 +113,6 @@ DASHBOARD = Dashboard(
             (Flux("session_metrics", ("errors",), steps=("by_type",), named_by="type"),),
             empty=words.NO_ERRORS,
             height=6,
-            decimals=0,
             points=90,
             custom=BARS,
             overrides=colours.series(colours.ERRORS),

@@ -64,7 +64,6 @@ DASHBOARD = Dashboard(
             empty=words.NO_SESSIONS,
             height=13,
             unit="short",
-            decimals=0,
             points=60,
             custom=BARS,
             overrides=[*colours.series(colours.VERDICTS), *colours.series(colours.STATUSES)],
@@ -122,13 +121,13 @@ DASHBOARD = Dashboard(
                 "errors_count": "errors",
             },
             overrides=[
-                words.linked("session_id", words.TO_SESSION, 245),
+                words.linked("session_id", words.TO_SESSION, 275),
                 words.wide("time", 160),
                 words.wide("status", 90),
                 words.wide("verdict", 90),
-                words.wide("evidence", 305),
+                words.wide("evidence", 285),
                 words.wide("search_term", 130),
-                words.wide("sites", 150),
+                words.wide("sites", 140),
                 *(
                     words.wide(column, 72)
                     for column in (
@@ -164,7 +163,7 @@ DASHBOARD = Dashboard(
             ),
             names={"site_name": "site", "latest_session_id": "last in session", "last_seen": "last"},
             overrides=[
-                words.linked("latest_session_id", words.TO_SESSION, 245),
+                words.linked("latest_session_id", words.TO_SESSION, 275),
                 words.wide("count", 80),
                 words.wide("sessions", 90),
                 words.wide("site_name", 110),
@@ -180,7 +179,6 @@ DASHBOARD = Dashboard(
             "Attempts of sessions at sites that ended, by how.",
             (Flux("site_runs", ("succeeded", "failed"), steps=("together",)),),
             empty=words.NO_EVENTS,
-            decimals=0,
             points=60,
             custom=BARS,
             overrides=[
@@ -193,7 +191,6 @@ DASHBOARD = Dashboard(
             "How many sessions came to which state.",
             (Flux("session_changes", ("count",), named_by="state"),),
             empty=words.NO_SESSIONS,
-            decimals=0,
             points=60,
             custom=BARS,
             overrides=colours.series(colours.STATUSES),
