@@ -28,6 +28,7 @@ DASHBOARD = Dashboard(
     description="What fires now, whether that is more than usual, where it comes from, and how fast it is seen to.",
     time_from="now-7d",
     sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         Panel(
@@ -110,6 +111,8 @@ DASHBOARD = Dashboard(
                 words.wide("rule", 200),
                 words.wide("message", 400),
                 words.wide("time", 160),
+                words.wide("acknowledged_by", 95),
+                words.wide("resource", 95),
             ],
         ),
         Row("Is it normal"),
@@ -197,7 +200,9 @@ DASHBOARD = Dashboard(
                 words.wide("status", 125),
                 words.wide("rule", 200),
                 words.wide("message", 400),
-                words.wide("resolved_by", 100),
+                words.wide("acknowledged_by", 95),
+                words.wide("resolved_by", 95),
+                words.wide("resource", 95),
             ],
         ),
         Panel(

@@ -69,6 +69,7 @@ DASHBOARD = Dashboard(
     variables=("collector",),
     time_from="now-3h",
     sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         _sum("Accepted", "Events made durable and acknowledged in this time.", "accepted"),

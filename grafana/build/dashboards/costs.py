@@ -53,7 +53,11 @@ DASHBOARD = Dashboard(
             height=4,
             decimals=2,
             columns=("spent", "results", "cost_per_1000"),
-            names={"spent": "${currency} spent", "cost_per_1000": "${currency} for 1,000", "results": "valid results"},
+            names={
+                "spent": "${currency} spent",
+                "cost_per_1000": "${currency} for 1,000",
+                "results": "valid results",
+            },
             options={"graphMode": "none"},
         ),
         Panel(
@@ -207,7 +211,10 @@ DASHBOARD = Dashboard(
                 "competitor_cost": "worth elsewhere",
             },
             overrides=[
-                {"matcher": {"id": "byName", "options": column}, "properties": [{"id": "decimals", "value": 0}]}
+                {
+                    "matcher": {"id": "byName", "options": column},
+                    "properties": [{"id": "decimals", "value": 0}],
+                }
                 for column in ("sessions", "hours")
             ],
             options={"reduceOptions": {"fields": "/.*/"}, "graphMode": "none"},

@@ -338,7 +338,10 @@ DASHBOARD = Dashboard(
                 "doubtful_share": "of doubtful runs",
             },
             overrides=[
-                {"matcher": {"id": "byName", "options": "sessions"}, "properties": [{"id": "decimals", "value": 0}]},
+                {
+                    "matcher": {"id": "byName", "options": "sessions"},
+                    "properties": [{"id": "decimals", "value": 0}],
+                },
             ],
             options={"reduceOptions": {"fields": "/.*/"}, "graphMode": "none"},
             link=words.to("scrapewatch-costs", "Cost and ROI"),

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import NEAR_ONE, SPARSE, SUCCESS, Flux, Panel, Row, Sql, Step, steps
+from grafana.build.panels import NARROW, NEAR_ONE, SPARSE, SUCCESS, Flux, Panel, Row, Sql, Step, steps
 
 _PERIOD: Final = "duration(v: int(v: v.timeRangeStop) - int(v: v.timeRangeStart))"
 """As long as the range: what was before is the range that ends where this one begins."""
@@ -291,6 +291,17 @@ DASHBOARD = Dashboard(
             (Sql("jobs_by_search"),),
             empty=words.NO_SESSIONS,
             width=24,
+            names={
+                "search_term": "search",
+                "total_jobs_found": "jobs",
+                "total_jobs_saved": "saved",
+                "saved_share": "% saved",
+                "healthy_share": "% healthy",
+                "mean_duration_seconds": "mean time",
+                "latest_at": "latest",
+            },
+            overrides=[words.wide("search_term", 180), words.wide("latest_at", 160)],
+            custom=NARROW,
         ),
     ),
 )

@@ -41,6 +41,7 @@ DASHBOARD = Dashboard(
     variables=("provider",),
     time_from="now-24h",
     sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         _figure(

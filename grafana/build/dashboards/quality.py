@@ -35,6 +35,7 @@ DASHBOARD = Dashboard(
     ),
     time_from="now-24h",
     sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         Panel(
