@@ -44,13 +44,17 @@ DASHBOARD = Dashboard(
             "How many items were looked at, and what share of them was valid, and was seen before, "
             "all sites together.",
             (Flux("data_quality", ("items", "valid", "duplicates"), steps=("together", "quality")),),
-            empty="none looked at",
+            empty="no items yet",
             width=8,
             height=9,
             decimals=1,
             columns=("items", "valid_share", "duplicate_share"),
             names={"items": "items", "valid_share": "valid", "duplicate_share": "seen before"},
-            options={"graphMode": "none", "orientation": "horizontal"},
+            options={
+                "graphMode": "none",
+                "orientation": "horizontal",
+                "text": {"titleSize": 20, "valueSize": 40},
+            },
         ),
         Panel(
             "Coverage of this time",
@@ -143,7 +147,7 @@ DASHBOARD = Dashboard(
             low=0,
             high=1,
             thresholds=_COVERAGE,
-            custom={"displayMode": "color-background", "align": "center"},
+            custom={"displayMode": "color-background", "align": "center", "minWidth": 70},
             overrides=[
                 {
                     "matcher": {"id": "byName", "options": "site"},
