@@ -42,7 +42,7 @@ def _sum(
 def _latest(
     title: str, description: str, column: str, thresholds: tuple[Step, ...] = PLAIN, **more: Any
 ) -> Panel:
-    """The worst collector as it was last, with how it came to that."""
+    """The worst collector as it was last."""
     return Panel(
         title,
         "stat",
@@ -52,6 +52,7 @@ def _latest(
         width=4,
         height=4,
         thresholds=thresholds,
+        options={"graphMode": "none"},
         **more,
     )
 
