@@ -6,8 +6,8 @@ from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
 from grafana.build.panels import BARS, NARROW, Flux, Panel, Row, Sql, steps
 
-_OWN_FIGURES = "Give what comes back above"
-_PRICE = "Give its price above"
+_OWN_FIGURES = "Give figures above"
+_PRICE = "Give a price above"
 _SITES = ("own", "shared", "results")
 _GAIN = steps(colours.BAD, (0, colours.GOOD))
 _KINDS = colours.series(
