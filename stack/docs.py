@@ -403,7 +403,7 @@ def dashboards() -> str:
         "[Overview](#overview) is where one begins. Points are kept by [measurement](metrics.md) and asked by [question](questions.md), "
         "records lie in a database.",
         "",
-        "![Overview, with what the demo reports](images/overview.png)",
+        "![Overview](images/overview.png)",
         "",
         "## Where each measurement is",
         "",

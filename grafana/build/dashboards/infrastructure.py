@@ -175,6 +175,7 @@ DASHBOARD = Dashboard(
             "The processes that use most of the processor, those of a name together: percent of one core.",
             (Flux("processes", ("cpu_percent",), steps=("by_process",), named_by="process"),),
             empty=words.NO_HOSTS,
+            points=90,
             custom=STACKED,
         ),
         Panel(
@@ -183,6 +184,7 @@ DASHBOARD = Dashboard(
             "The processes that use most memory, those of a name together.",
             (Flux("processes", ("memory",), steps=("by_process",), named_by="process"),),
             empty=words.NO_HOSTS,
+            points=90,
             custom=STACKED,
         ),
         Panel(
@@ -211,7 +213,7 @@ DASHBOARD = Dashboard(
             (Flux("service_uptime", ("checks", "up"), steps=("uptime",), named_by="service"),),
             empty=words.NO_CHECKS,
             thresholds=UPTIME,
-            points=100,
+            points=60,
             options={"legend": {"showLegend": False}, "showValue": "never"},
         ),
         Panel(

@@ -273,7 +273,7 @@ DASHBOARD = Dashboard(
             empty=words.NO_CHECKS,
             thresholds=UPTIME,
             width=16,
-            points=100,
+            points=60,
             options={"legend": {"showLegend": False}, "showValue": "never"},
             link=words.to("scrapewatch-infrastructure", "Infrastructure"),
         ),
