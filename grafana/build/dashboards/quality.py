@@ -147,7 +147,7 @@ DASHBOARD = Dashboard(
             low=0,
             high=1,
             thresholds=_COVERAGE,
-            custom={"displayMode": "color-background", "align": "center", "minWidth": 70},
+            custom={"displayMode": "color-background", "align": "center", "minWidth": 84},
             overrides=[
                 {
                     "matcher": {"id": "byName", "options": "site"},
@@ -155,6 +155,7 @@ DASHBOARD = Dashboard(
                         {"id": "custom.displayMode", "value": "auto"},
                         {"id": "custom.align", "value": "left"},
                         {"id": "unit", "value": "string"},
+                        {"id": "custom.width", "value": 110},
                     ],
                 }
             ],
