@@ -43,7 +43,11 @@ DASHBOARD = Dashboard(
                     "properties": [{"id": "unit", "value": "dateTimeFromNow"}],
                 },
             ],
-            options={"reduceOptions": {"fields": "/^last heard of$/"}, "graphMode": "none", "textMode": "value"},
+            options={
+                "reduceOptions": {"fields": "/^last heard of$/"},
+                "graphMode": "none",
+                "textMode": "value",
+            },
         ),
         Panel(
             "What it found",
