@@ -156,7 +156,10 @@ DASHBOARD = Dashboard(
                 "latency_max": "highest latency",
                 "cost_of_thousand": "cost of 1,000 good",
             },
-            overrides=[coloured("good_share", SUCCESS), coloured("ban_share", FAILURE)],
+            overrides=[
+                coloured("good_share", SUCCESS, decimals=1),
+                coloured("ban_share", FAILURE, decimals=2),
+            ],
         ),
         _by_provider(
             "Cost by provider",

@@ -6,7 +6,7 @@ from typing import Any
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, FAILURE, SPARSE, SUCCESS, Flux, Panel, Row, Sql, steps
+from grafana.build.panels import BARS, FAILURE, SPARSE, SUCCESS, Flux, Panel, Row, Sql, coloured, steps
 
 
 def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> Panel:
@@ -25,24 +25,6 @@ def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> P
             **more,
         },
     )
-
-
-def _coloured(column: str, steps: Any) -> dict[str, Any]:
-    """A column of a table whose cells take the colours of ``steps``."""
-    return {
-        "matcher": {"id": "byName", "options": column},
-        "properties": [
-            {"id": "custom.displayMode", "value": "color-text"},
-            {"id": "decimals", "value": 1},
-            {
-                "id": "thresholds",
-                "value": {
-                    "mode": "absolute",
-                    "steps": [{"color": step.colour, "value": step.at} for step in steps],
-                },
-            },
-        ],
-    }
 
 
 DASHBOARD = Dashboard(
@@ -74,8 +56,8 @@ DASHBOARD = Dashboard(
             },
             custom={"minWidth": 80},
             overrides=[
-                _coloured("success_rate", SUCCESS),
-                _coloured("block_share", FAILURE),
+                coloured("success_rate", SUCCESS, decimals=1),
+                coloured("block_share", FAILURE, decimals=1),
                 words.linked("site", words.TO_SITE_OF_CELL),
             ],
         ),
