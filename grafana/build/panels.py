@@ -189,7 +189,11 @@ def judged(column: str, thresholds: Iterable[Step]) -> dict[str, Any]:
 def coloured(column: str, thresholds: Iterable[Step], *, decimals: int | None = None) -> dict[str, Any]:
     """An override by which the cells of a table's column take the colours of ``thresholds``."""
     made = judged(column, thresholds)
-    return {**made, "properties": [{"id": "custom.displayMode", "value": "color-text"}, *made["properties"]]}
+    shown = [] if decimals is None else [{"id": "decimals", "value": decimals}]
+    return {
+        **made,
+        "properties": [{"id": "custom.displayMode", "value": "color-text"}, *shown, *made["properties"]],
+    }
 
 
 NARROW: Final = MappingProxyType({"minWidth": 76})
