@@ -403,6 +403,8 @@ def dashboards() -> str:
         "[Overview](#overview) is where one begins. Points are kept by [measurement](metrics.md) and asked by [question](questions.md), "
         "records lie in a database.",
         "",
+        "![Overview](images/overview.png)",
+        "",
         "## Where each measurement is",
         "",
         "**clicks**: from the Overview, one to open the menu and one to choose there, or one on what leads straight there.",

@@ -116,6 +116,11 @@ def blank() -> list[dict[str, Any]]:
     return [{"type": "special", "options": {"match": "null", "result": result}}]
 
 
+def unknown() -> list[dict[str, Any]]:
+    """A mapping by which a figure that is not there takes no colour of a threshold: it is neither good nor bad."""
+    return [{"type": "special", "options": {"match": "null+nan", "result": {"color": QUIET, "index": 0}}}]
+
+
 def breaker_codes() -> list[dict[str, Any]]:
     """Mappings of the codes of a circuit breaker's states."""
     return [

@@ -25,7 +25,8 @@ class Dashboard:
     """A dashboard, with ``refresh`` and ``time_from`` as in Grafana.
 
     ``variables`` are those beside :data:`~grafana.build.variables.DEFAULT`; ``of_session``: it marks the chosen session alone, not all.
-    One that is not ``marked`` shows no annotations until they are switched on.
+    One that is not ``marked`` shows no annotations until they are switched on, one that is not ``sessions_marked`` none of sessions, one
+    that is not ``breakers_marked`` none of breakers: of many they are a forest in which nothing else is seen.
     """
 
     uid: str
@@ -37,6 +38,8 @@ class Dashboard:
     refresh: str = "30s"
     of_session: bool = False
     marked: bool = True
+    sessions_marked: bool = True
+    breakers_marked: bool = True
 
     @property
     def all_variables(self) -> tuple[str, ...]:
@@ -89,7 +92,14 @@ class Dashboard:
                 }
             ],
             "templating": {"list": [variable(name) for name in self.all_variables]},
-            "annotations": {"list": marks.marks(of_session=self.of_session, shown=self.marked)},
+            "annotations": {
+                "list": marks.marks(
+                    of_session=self.of_session,
+                    shown=self.marked,
+                    sessions_shown=self.marked and self.sessions_marked,
+                    breakers_shown=self.marked and self.breakers_marked,
+                )
+            },
             "panels": placed,
         }
 

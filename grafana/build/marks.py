@@ -13,10 +13,12 @@ _MARKS: Final = (
 )
 
 
-def marks(*, of_session: bool = False, shown: bool = True) -> list[dict[str, Any]]:
+def marks(
+    *, of_session: bool = False, shown: bool = True, sessions_shown: bool = True, breakers_shown: bool = True
+) -> list[dict[str, Any]]:
     """The annotations as Grafana reads them; ``of_session``: of the sessions those of the chosen one alone.
 
-    Those that are not ``shown`` can be switched on.
+    Those that are not ``shown`` can be switched on, and so can those of sessions and of breakers where these are not.
     """
     made: list[dict[str, Any]] = [
         {
@@ -36,7 +38,7 @@ def marks(*, of_session: bool = False, shown: bool = True) -> list[dict[str, Any
             {
                 "name": name,
                 "datasource": source,
-                "enable": shown,
+                "enable": {"Sessions": sessions_shown, "Breakers": breakers_shown}.get(name, shown),
                 "hide": False,
                 "iconColor": colour,
                 "target": {"refId": name, **target.json(["site"])},

@@ -128,10 +128,11 @@ class Sql:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What came in during the last second, pushed by the collector (``docs/live.md``)."""
+    """What came in during the last second, pushed by the collector (``docs/live.md``); ``of_session``: of the chosen session alone."""
 
     measurement: str
     columns: tuple[str, ...]
+    of_session: bool = False
     name: str = ""
 
     def gives(self) -> tuple[Column, ...]:
@@ -176,15 +177,22 @@ def steps(base: str, *more: tuple[float, str]) -> tuple[Step, ...]:
     return (Step(None, base), *(Step(value, colour) for value, colour in more))
 
 
-def coloured(column: str, thresholds: Iterable[Step]) -> dict[str, Any]:
-    """An override by which the cells of a table's column take the colours of ``thresholds``."""
+def judged(column: str, thresholds: Iterable[Step]) -> dict[str, Any]:
+    """An override by which a column takes the colours of ``thresholds``."""
     found = [{"color": step.colour, "value": step.at} for step in thresholds]
     return {
         "matcher": {"id": "byName", "options": column},
-        "properties": [
-            {"id": "custom.displayMode", "value": "color-text"},
-            {"id": "thresholds", "value": {"mode": "absolute", "steps": found}},
-        ],
+        "properties": [{"id": "thresholds", "value": {"mode": "absolute", "steps": found}}],
+    }
+
+
+def coloured(column: str, thresholds: Iterable[Step], *, decimals: int | None = None) -> dict[str, Any]:
+    """An override by which the cells of a table's column take the colours of ``thresholds``."""
+    made = judged(column, thresholds)
+    shown = [] if decimals is None else [{"id": "decimals", "value": decimals}]
+    return {
+        **made,
+        "properties": [{"id": "custom.displayMode", "value": "color-text"}, *shown, *made["properties"]],
     }
 
 
@@ -204,11 +212,13 @@ ANY_IS_BAD: Final = steps(colours.GOOD, (1, colours.BAD))
 """Counts of what should not be."""
 
 STACKED: Final = MappingProxyType(
-    {"fillOpacity": 60, "lineWidth": 0, "stacking": {"mode": "normal", "group": "A"}}
+    {"fillOpacity": 60, "lineWidth": 0, "showPoints": "never", "stacking": {"mode": "normal", "group": "A"}}
 )
 """How series that add up to something are drawn."""
 SPARSE: Final = MappingProxyType({"fillOpacity": 0, "lineWidth": 2, "showPoints": "always", "pointSize": 3})
 """Lines of what is not known at all times, such as rates of runs that come and go: a window alone is a dot."""
+NEAR_ONE: Final = MappingProxyType({"axisSoftMin": 0.8})
+"""Axes of shares that are near one unless something is wrong: from nought on, their lines would lie on the edge."""
 BARS: Final = MappingProxyType({**STACKED, "drawStyle": "bars"})
 """The same for counts of windows."""
 
@@ -262,7 +272,7 @@ class Panel:
 
     def _told(self) -> str:
         """The description; with what to do when it is empty, where Grafana 9.4 has no other place for that."""
-        silent = self.kind in ("state-timeline", "status-history") or any(
+        silent = self.kind in ("heatmap", "state-timeline", "status-history") or any(
             isinstance(t, Live) for t in self.targets
         )
         return f"{self.description} When it is empty: {self.empty}" if silent else self.description
@@ -314,12 +324,12 @@ class Panel:
         if self.kind == "heatmap":
             # A series for each bucket: of one wide frame Grafana 9.4 stretches cells over silence, and breaks where nothing came.
             yield {"id": "prepareTimeSeries", "options": {"format": "many"}}
-        live = [column for target in self.targets if isinstance(target, Live) for column in target.columns]
-        if live:
-            yield {
-                "id": "filterFieldsByName",
-                "options": {"include": {"pattern": f"/^(time|{'|'.join(live)})/i"}},
-            }
+        for target in self.targets:
+            if isinstance(target, Live):
+                # The name of a live series ends with its tags: `scraped session_id=… site=…`.
+                chosen = '\\b.*session_id="?${session:regex}\\b' if target.of_session else ""
+                pattern = f"/^(time|({'|'.join(target.columns)}){chosen})/i"
+                yield {"id": "filterFieldsByName", "options": {"include": {"pattern": pattern}}}
         if self.columns:
             hidden = [column for column in self.units if column not in self.columns]
             yield {
@@ -341,7 +351,7 @@ class Panel:
                 "mode": "absolute",
                 "steps": [{"color": step.colour, "value": step.at} for step in self.thresholds],
             },
-            "mappings": list(self.mappings),
+            "mappings": [*self.mappings, *kind.mappings],
             # A timeline that goes by thresholds would show their limits in place of the words.
             "color": {
                 "mode": "palette-classic" if self.kind == "state-timeline" and self.mappings else kind.colour
@@ -411,6 +421,7 @@ class _Kind:
     options: Mapping[str, Any] = field(default_factory=dict)
     custom: Mapping[str, Any] = field(default_factory=dict)
     colour: str = "palette-classic"
+    mappings: Sequence[Mapping[str, Any]] = ()
 
 
 _LEGEND: Final = {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []}
@@ -449,6 +460,7 @@ KINDS: Final = MappingProxyType(
                 "textMode": "auto",
             },
             colour="thresholds",
+            mappings=colours.unknown(),
         ),
         "gauge": _Kind(
             options={

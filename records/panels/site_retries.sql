@@ -1,4 +1,4 @@
-SELECT to_timestamp($__timeGroup(started_at,'$__interval')) AS "time", site_name AS metric, count(*) AS retries
+SELECT to_timestamp($__timeGroup(started_at,'$__interval',0)) AS "time", site_name AS metric, count(*) AS retries
 FROM panels.site_executions
 WHERE attempt_number > 1
   AND $__timeFilter(started_at)

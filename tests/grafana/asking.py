@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
@@ -107,10 +107,11 @@ def queries_of_variables(dashboard: Mapping[str, Any]) -> dict[str, Query]:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Grafana between a dashboard and the stores."""
+    """Grafana between a dashboard and the stores, which stay as they are: what was asked once is not asked again."""
 
     flux: FluxSource
     records: psycopg.Connection[Any]
+    answers: dict[tuple[str, int, str, bool], list[Frame]] = field(default_factory=dict)
 
     def ask(self, query: Query, variables: Mapping[str, Variable], start: int, stop: int) -> list[Frame]:
         """The frames of a query for the range from ``start`` to ``stop`` (ns).
@@ -123,11 +124,19 @@ class Asker:
         step = interval(start, stop, query.points, query.least)
         if query.kind == "influxdb":
             text = replace_variables(query.text, variables)
-            flux = expand(text, start=start, stop=stop, step=step)
-            return self.flux.query(flux, points=query.points, ref=query.ref)
-        shown = Range(to_datetime(start), to_datetime(stop))
-        sql = expand_sql(query.text, variables, shown, interval_seconds=max(step // SECOND, 1))
-        frame = self._rows(sql, query.ref)
+            asked = expand(text, start=start, stop=stop, step=step)
+        else:
+            shown = Range(to_datetime(start), to_datetime(stop))
+            asked = expand_sql(query.text, variables, shown, interval_seconds=max(step // SECOND, 1))
+        key = (asked, query.points, query.ref, query.series)
+        if key not in self.answers:
+            self.answers[key] = self._answer(query, asked)
+        return self.answers[key]
+
+    def _answer(self, query: Query, asked: str) -> list[Frame]:
+        if query.kind == "influxdb":
+            return self.flux.query(asked, points=query.points, ref=query.ref)
+        frame = self._rows(asked, query.ref)
         return [series_of(frame) if query.series and len(frame) else frame]
 
     def _rows(self, sql: str, ref: str) -> Frame:

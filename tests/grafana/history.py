@@ -95,7 +95,7 @@ def _sessions(now: int) -> Iterator[Said]:
             f"run-odd-{ago // MINUTE}", now - ago - 6 * MINUTE, "healthy", (PLAIN, *HOSTILE)
         ).events(2, MINUTE)
     for number, ago in enumerate(
-        [*range(1, 24), *range(24, 168, 5), *range(168, 192), *range(192, DAYS * 24, 21)]
+        [*range(1, 8), *range(8, 24, 2), *range(24, 168, 7), *range(168, 192, 3), *range(192, DAYS * 24, 41)]
     ):
         kind = _KINDS[number % len(_KINDS)]
         steps, step = (10, MINUTE) if ago < 24 else (4, 4 * MINUTE)
@@ -184,7 +184,7 @@ class _Session:
     def _pages(
         self, draw: Draw, time: int, site: str, place: int, pages: int, blocked: bool
     ) -> Iterator[Said]:
-        for part in range(3):
+        for part in range(2):
             seconds = (0.3 + place % 3 * 0.25) * math.exp(draw.between(f"{time} {place} {part}", -1, 1.6))
             yield self._said(
                 "page_processed",
@@ -295,10 +295,10 @@ def _machine(now: int) -> Iterator[Said]:
     """What scrapewatch says of itself and of its machine."""
     before = 0
     steps = (
-        (15 * SECOND, 20 * MINUTE),
-        (5 * MINUTE, 7 * HOUR),
-        (2 * HOUR, 8 * DAY),
-        (12 * HOUR, DAYS * DAY),
+        (15 * SECOND, 16 * MINUTE),
+        (10 * MINUTE, 7 * HOUR),
+        (4 * HOUR, 8 * DAY),
+        (DAY, DAYS * DAY),
     )
     for every, until in steps:
         for ago in range(before, until, every):

@@ -42,7 +42,7 @@ def _sum(
 def _latest(
     title: str, description: str, column: str, thresholds: tuple[Step, ...] = PLAIN, **more: Any
 ) -> Panel:
-    """The worst collector as it was last, with how it came to that."""
+    """The worst collector as it was last."""
     return Panel(
         title,
         "stat",
@@ -52,6 +52,7 @@ def _latest(
         width=4,
         height=4,
         thresholds=thresholds,
+        options={"graphMode": "none"},
         **more,
     )
 
@@ -68,6 +69,8 @@ DASHBOARD = Dashboard(
     description="The product watching itself: accepted = delivered + spooled + dead-lettered, and how fast.",
     variables=("collector",),
     time_from="now-3h",
+    sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         _sum("Accepted", "Events made durable and acknowledged in this time.", "accepted"),
@@ -87,7 +90,6 @@ DASHBOARD = Dashboard(
             "Age of the oldest event that waits for a store.",
             "oldest_age",
             _LATE,
-            decimals=1,
         ),
         _latest(
             "Problems",
@@ -136,14 +138,15 @@ DASHBOARD = Dashboard(
                 ("duplicates", "rejected", "refused", "live_dropped"),
                 steps=("together",),
             ),
-            custom=BARS,
+            points=100,
+            custom={**BARS, "axisSoftMax": 4},
             names={"live_dropped": "live messages dropped"},
         ),
         _over_time(
             "Dead letters over time",
             "Events whose point a store rejected for good in each window, less those replayed.",
             Flux("collector_throughput", ("dead_lettered",), steps=("together",)),
-            custom=BARS,
+            custom={**BARS, "axisSoftMax": 4},
             low=None,
             names={"dead_lettered": "dead letters"},
         ),

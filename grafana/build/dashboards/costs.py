@@ -6,10 +6,8 @@ from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
 from grafana.build.panels import BARS, NARROW, Flux, Panel, Row, Sql, steps
 
-_OWN_FIGURES = (
-    "Write your monthly return and your investment above, as plain numbers, to see what comes back."
-)
-_PRICE = "Write what a competitor takes for 1,000 results above, as a plain number, to see what is saved."
+_OWN_FIGURES = "Give figures above"
+_PRICE = "Give a price above"
 _SITES = ("own", "shared", "results")
 _GAIN = steps(colours.BAD, (0, colours.GOOD))
 _KINDS = colours.series(
@@ -55,13 +53,18 @@ DASHBOARD = Dashboard(
             height=4,
             decimals=2,
             columns=("spent", "results", "cost_per_1000"),
-            names={"cost_per_1000": "cost of 1,000", "results": "valid results"},
+            names={
+                "spent": "${currency} spent",
+                "cost_per_1000": "${currency} for 1,000",
+                "results": "valid results",
+            },
             options={"graphMode": "none"},
         ),
         Panel(
             "Against a competitor",
             "stat",
-            "What a competitor would take for as many valid results, by the price above, and what is saved.",
+            "What a competitor would take for as many valid results, by the price above (a plain number, for 1,000 results), and what is "
+            "saved.",
             (Flux("economics", _SITES, steps=("cost_by_site", "economics", "priced")),),
             empty=_PRICE,
             width=8,
@@ -75,8 +78,8 @@ DASHBOARD = Dashboard(
         Panel(
             "Return on investment",
             "stat",
-            "By your own figures: ((monthly return × 12) − investment) / investment, and the months "
-            "until the investment is back.",
+            "By your monthly return and investment, given above as plain numbers: ((monthly return × 12) − investment) / investment, "
+            "and the months until the investment is back.",
             (Sql("return_on_investment"),),
             empty=_OWN_FIGURES,
             width=8,
@@ -137,11 +140,13 @@ DASHBOARD = Dashboard(
             columns=("site", "cost", "own", "shared", "results", "cost_per_1000"),
             custom=NARROW,
             names={
+                "cost": "${currency} spent",
                 "own": "of its own",
                 "shared": "shared",
                 "results": "valid results",
-                "cost_per_1000": "cost of 1,000",
+                "cost_per_1000": "for 1,000",
             },
+            overrides=[words.wide("site", 110)],
         ),
         Panel(
             "What it went for",
@@ -195,7 +200,7 @@ DASHBOARD = Dashboard(
             "share of it came of runs that were not healthy, and what a "
             "competitor would take for as much at the price above.",
             (Sql("economic_impact"),),
-            empty=words.NO_SESSIONS,
+            empty="–",
             width=24,
             height=5,
             decimals=1,
@@ -203,8 +208,15 @@ DASHBOARD = Dashboard(
                 "valid_results": "valid results",
                 "hours": "hours of scraping",
                 "doubtful_share": "of doubtful runs",
-                "competitor_cost": "a competitor would take",
+                "competitor_cost": "worth elsewhere",
             },
+            overrides=[
+                {
+                    "matcher": {"id": "byName", "options": column},
+                    "properties": [{"id": "decimals", "value": 0}],
+                }
+                for column in ("sessions", "hours")
+            ],
             options={"reduceOptions": {"fields": "/.*/"}, "graphMode": "none"},
         ),
         Panel(
@@ -215,6 +227,15 @@ DASHBOARD = Dashboard(
             empty=words.NO_SESSIONS,
             height=9,
             custom=NARROW,
+            columns=(
+                "search_term",
+                "sessions",
+                "total_jobs_found",
+                "total_jobs_saved",
+                "saved_share",
+                "healthy_share",
+                "mean_duration_seconds",
+            ),
             names={
                 "search_term": "search",
                 "total_jobs_found": "jobs",
@@ -222,9 +243,8 @@ DASHBOARD = Dashboard(
                 "saved_share": "share",
                 "healthy_share": "healthy",
                 "mean_duration_seconds": "mean time",
-                "latest_at": "latest",
             },
-            overrides=[words.wide("search_term", 170), words.wide("latest_at", 165)],
+            overrides=[words.wide("search_term", 170), words.wide("mean_duration_seconds", 95)],
         ),
         Panel(
             "Postings by search over time",

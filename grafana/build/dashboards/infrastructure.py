@@ -12,6 +12,8 @@ DASHBOARD = Dashboard(
     description="The machines: processor, memory, disks, network and processes; and the services beside them.",
     variables=("host",),
     time_from="now-3h",
+    sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         Panel(
@@ -19,7 +21,7 @@ DASHBOARD = Dashboard(
             "gauge",
             "Use of all cores, the mean of the last window.",
             (Flux("resources", ("cpu_percent",), named_by="host"),),
-            empty=words.NO_HOSTS,
+            empty="–",
             width=6,
             height=5,
             low=0,
@@ -31,7 +33,7 @@ DASHBOARD = Dashboard(
             "gauge",
             "Use of memory, the mean of the last window.",
             (Flux("resources", ("memory_percent",), named_by="host"),),
-            empty=words.NO_HOSTS,
+            empty="–",
             width=6,
             height=5,
             low=0,
@@ -43,7 +45,7 @@ DASHBOARD = Dashboard(
             "gauge",
             "Use of swap space, the mean of the last window.",
             (Flux("resources", ("swap_percent",), named_by="host"),),
-            empty=words.NO_HOSTS,
+            empty="–",
             width=6,
             height=5,
             low=0,
@@ -173,6 +175,7 @@ DASHBOARD = Dashboard(
             "The processes that use most of the processor, those of a name together: percent of one core.",
             (Flux("processes", ("cpu_percent",), steps=("by_process",), named_by="process"),),
             empty=words.NO_HOSTS,
+            points=90,
             custom=STACKED,
         ),
         Panel(
@@ -181,6 +184,7 @@ DASHBOARD = Dashboard(
             "The processes that use most memory, those of a name together.",
             (Flux("processes", ("memory",), steps=("by_process",), named_by="process"),),
             empty=words.NO_HOSTS,
+            points=90,
             custom=STACKED,
         ),
         Panel(
@@ -209,7 +213,7 @@ DASHBOARD = Dashboard(
             (Flux("service_uptime", ("checks", "up"), steps=("uptime",), named_by="service"),),
             empty=words.NO_CHECKS,
             thresholds=UPTIME,
-            points=100,
+            points=60,
             options={"legend": {"showLegend": False}, "showValue": "never"},
         ),
         Panel(
@@ -219,6 +223,8 @@ DASHBOARD = Dashboard(
             (Flux("service_uptime", ("response_time_max",), named_by="service"),),
             empty=words.NO_CHECKS,
             low=0,
+            points=100,
+            custom={"fillOpacity": 0},
         ),
     ),
 )

@@ -35,6 +35,15 @@ def _gauge(column: str, colour: str) -> dict[str, Any]:
     }
 
 
+_COUNTED = (
+    {"matcher": {"id": "byName", "options": "postings"}, "properties": [{"id": "unit", "value": "locale"}]},
+    *(
+        {"matcher": {"id": "byName", "options": share}, "properties": [{"id": "decimals", "value": 1}]}
+        for share in ("share", "previous_share", "change_percent")
+    ),
+)
+"""Counts to the last one, shares of them with one decimal."""
+
 DASHBOARD = Dashboard(
     uid="scrapewatch-market",
     title="Job market",
@@ -67,6 +76,13 @@ DASHBOARD = Dashboard(
                 "previous_remote_share",
                 "salary_share",
             ),
+            overrides=[
+                {
+                    "matcher": {"id": "byName", "options": column},
+                    "properties": [{"id": "unit", "value": "locale"}, {"id": "decimals", "value": 0}],
+                }
+                for column in ("postings", "previous_postings", "days_with_postings")
+            ],
             names={
                 "previous_postings": "before",
                 "postings_change_percent": "change",
@@ -84,6 +100,7 @@ DASHBOARD = Dashboard(
             (Sql("market_postings_per_day"),),
             empty=_NOTHING,
             custom=BARS,
+            overrides=colours.series({"postings": colours.PLAIN}),
         ),
         Panel(
             "Remote share by day",
@@ -96,6 +113,7 @@ DASHBOARD = Dashboard(
             ),
             low=0,
             high=1,
+            overrides=colours.series({"remote_share": colours.PLAIN}),
         ),
         Row("What is paid"),
         Panel(
@@ -105,9 +123,22 @@ DASHBOARD = Dashboard(
             "the median, against as many days before.",
             (Sql("market_salaries"),),
             empty=_NO_SALARY,
-            height=9,
+            height=10,
             custom=NARROW,
             names={"change_percent": "change", "previous_p50": "before"},
+        ),
+        Panel(
+            "Salary bands",
+            "table",
+            f"How many postings pay from how much on, {_A_YEAR}, in the currency that most name.",
+            (Sql("market_salary_bands"),),
+            empty=_NO_SALARY,
+            height=10,
+            unit="short",
+            low=0,
+            columns=("band", "postings"),
+            names={"band": "from"},
+            overrides=[words.wide("band", 100), _gauge("postings", colours.PLAIN)],
         ),
         Panel(
             "Salaries over time",
@@ -116,7 +147,8 @@ DASHBOARD = Dashboard(
             "postings do not exceed, in the currency that most name.",
             (Sql("market_salaries_over_time"),),
             empty=_NO_SALARY,
-            height=9,
+            width=24,
+            height=7,
             custom={"axisSoftMin": None, "showPoints": "always"},
             overrides=[
                 *colours.series({"p50": colours.PLAIN}),
@@ -132,20 +164,6 @@ DASHBOARD = Dashboard(
                 ),
             ],
         ),
-        Panel(
-            "Salary bands",
-            "table",
-            f"How many postings pay from how much on, {_A_YEAR}, in the currency that most name.",
-            (Sql("market_salary_bands"),),
-            empty=_NO_SALARY,
-            width=24,
-            height=14,
-            unit="short",
-            low=0,
-            columns=("band", "postings"),
-            names={"band": "from"},
-            overrides=[words.wide("band", 120), _gauge("postings", colours.PLAIN)],
-        ),
         Row("Who asks for what, and where"),
         Panel(
             "Skills",
@@ -157,6 +175,7 @@ DASHBOARD = Dashboard(
             height=12,
             custom=NARROW,
             names={"previous_share": "before", "change_percent": "change"},
+            overrides=[words.wide("skill", 130), *_COUNTED],
         ),
         Panel(
             "Companies",
@@ -167,7 +186,7 @@ DASHBOARD = Dashboard(
             width=7,
             height=12,
             custom=NARROW,
-            overrides=[words.wide("postings", 90), words.wide("share", 80)],
+            overrides=[words.wide("postings", 90), words.wide("share", 80), *_COUNTED],
         ),
         Panel(
             "Places",
@@ -178,7 +197,7 @@ DASHBOARD = Dashboard(
             width=7,
             height=12,
             custom=NARROW,
-            overrides=[words.wide("postings", 90), words.wide("share", 80)],
+            overrides=[words.wide("postings", 90), words.wide("share", 80), *_COUNTED],
         ),
         Row("Ours against the market"),
         Panel(

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import SPARSE, SUCCESS, Flux, Panel, Row, Sql, Step, steps
+from grafana.build.panels import NARROW, NEAR_ONE, SPARSE, SUCCESS, Flux, Panel, Row, Sql, Step, steps
 
 _PERIOD: Final = "duration(v: int(v: v.timeRangeStop) - int(v: v.timeRangeStart))"
 """As long as the range: what was before is the range that ends where this one begins."""
@@ -38,7 +38,7 @@ def _figure(
     *,
     change: tuple[Step, ...],
     name: str,
-    decimals: int,
+    decimals: int | None = None,
     thresholds: tuple[Step, ...] = steps(colours.PLAIN),
 ) -> Panel:
     """A figure of the whole range, beside by how much it changed."""
@@ -68,7 +68,7 @@ def _figure(
     )
 
 
-def _trend(title: str, description: str, target: Flux, **more: Any) -> Panel:
+def _trend(title: str, description: str, target: Flux, *, near_one: bool = False, **more: Any) -> Panel:
     """A figure over time, and the same of the time before."""
     return Panel(
         title,
@@ -78,7 +78,7 @@ def _trend(title: str, description: str, target: Flux, **more: Any) -> Panel:
         empty=words.NO_EVENTS,
         names=_TWO,
         overrides=_BEFORE,
-        custom=SPARSE,
+        custom={**SPARSE, **NEAR_ONE} if near_one else SPARSE,
         **more,
     )
 
@@ -91,7 +91,7 @@ def _hours(title: str, description: str, target: Flux, scheme: str, **more: Any)
         f"{description} Of the last four weeks, by hour and weekday in UTC.",
         (target,),
         empty="Nothing was reported in the last four weeks.",
-        height=25,
+        height=26,
         time_from="28d",
         points=672,
         mappings=colours.blank(),
@@ -119,6 +119,7 @@ DASHBOARD = Dashboard(
     description="How much, how well and how fast: this time against the time before, by percentile, by hour and weekday.",
     time_from="now-24h",
     refresh="1m",
+    marked=False,
     panels=(
         Row("What is happening, against the time before"),
         _figure(
@@ -162,7 +163,6 @@ DASHBOARD = Dashboard(
             ),
             name="a page",
             change=_LESS_IS_BETTER,
-            decimals=2,
         ),
         _figure(
             "Valid items",
@@ -214,8 +214,8 @@ DASHBOARD = Dashboard(
             Flux(
                 "data_quality", ("items", "valid"), steps=("together", "valid_share", "gaps"), against=_PERIOD
             ),
-            low=0,
             high=1,
+            near_one=True,
         ),
         Row("How long pages take"),
         Panel(
@@ -226,6 +226,7 @@ DASHBOARD = Dashboard(
             empty=words.NO_EVENTS,
             points=120,
             low=0,
+            custom=SPARSE,
             overrides=colours.series(colours.QUANTILES),
         ),
         Panel(
@@ -242,6 +243,7 @@ DASHBOARD = Dashboard(
             "How many pages took at most how long, in the whole time. Each edge is twice the one before.",
             (Flux("site_totals", (), steps=("together", "distribution")),),
             empty=words.NO_EVENTS,
+            height=10,
             unit="short",
             options={"reduceOptions": {"values": True, "calcs": [], "fields": "/^pages$/"}},
         ),
@@ -251,6 +253,7 @@ DASHBOARD = Dashboard(
             "The time that 95 % of a site's pages did not exceed.",
             (Flux("response_times", (), steps=("quantiles", "p95", "gaps"), named_by="site"),),
             empty=words.NO_EVENTS,
+            height=10,
             low=0,
             points=120,
             custom=SPARSE,
@@ -263,6 +266,7 @@ DASHBOARD = Dashboard(
             "Job postings found.",
             Flux("throughput", ("scraped",), steps=("together", "week", "week_table")),
             "continuous-blues",
+            unit="short",
             decimals=0,
         ),
         _hours(
@@ -287,6 +291,17 @@ DASHBOARD = Dashboard(
             (Sql("jobs_by_search"),),
             empty=words.NO_SESSIONS,
             width=24,
+            names={
+                "search_term": "search",
+                "total_jobs_found": "jobs",
+                "total_jobs_saved": "saved",
+                "saved_share": "% saved",
+                "healthy_share": "% healthy",
+                "mean_duration_seconds": "mean time",
+                "latest_at": "latest",
+            },
+            overrides=[words.wide("search_term", 180), words.wide("latest_at", 160)],
+            custom=NARROW,
         ),
     ),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from grafana.build import words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, FAILURE, SPARSE, STACKED, SUCCESS, Flux, Panel, Row
+from grafana.build.panels import BARS, FAILURE, NEAR_ONE, SPARSE, STACKED, SUCCESS, Flux, Panel, Row, coloured
 
 
 def _figure(title: str, description: str, target: Flux, **more: Any) -> Panel:
@@ -40,6 +40,8 @@ DASHBOARD = Dashboard(
     description="What proxies carry, how well, which are banned, and what a good request costs.",
     variables=("provider",),
     time_from="now-24h",
+    sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         _figure(
@@ -66,7 +68,6 @@ DASHBOARD = Dashboard(
             "Mean latency",
             "Mean time of the requests whose time is known.",
             Flux("proxies", ("latency_sum", "latency_count"), steps=("together", "total", "means")),
-            decimals=2,
         ),
         _figure(
             "Cost",
@@ -76,7 +77,7 @@ DASHBOARD = Dashboard(
             link=words.to("scrapewatch-costs", "Cost and ROI"),
         ),
         _figure(
-            "Cost of 1,000",
+            "Cost of 1,000 good",
             "What 1,000 good requests cost, in your currency.",
             _of_all("cost_of_thousand"),
             decimals=2,
@@ -98,7 +99,9 @@ DASHBOARD = Dashboard(
             "Good requests by provider",
             "Share of requests that did not fail.",
             Flux("proxies", (), steps=("by_provider", "good_share", "gaps"), named_by="provider"),
+            low=None,
             high=1,
+            custom={**SPARSE, **NEAR_ONE},
         ),
         _by_provider(
             "Latency by provider",
@@ -153,6 +156,10 @@ DASHBOARD = Dashboard(
                 "latency_max": "highest latency",
                 "cost_of_thousand": "cost of 1,000 good",
             },
+            overrides=[
+                coloured("good_share", SUCCESS, decimals=1),
+                coloured("ban_share", FAILURE, decimals=2),
+            ],
         ),
         _by_provider(
             "Cost by provider",

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, FAILURE, NARROW, SUCCESS, Flux, Panel, Row, Sql, coloured, steps
+from grafana.build.panels import (
+    BARS,
+    FAILURE,
+    NARROW,
+    NEAR_ONE,
+    SPARSE,
+    SUCCESS,
+    Flux,
+    Panel,
+    Row,
+    Sql,
+    coloured,
+    steps,
+)
 
 _NOTHING = (
     "No quality was reported in this time. Let scrapers report `data_quality` events, or send them to "
@@ -21,6 +34,8 @@ DASHBOARD = Dashboard(
         "since when not, where, and in which session."
     ),
     time_from="now-24h",
+    sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         Panel(
@@ -29,13 +44,17 @@ DASHBOARD = Dashboard(
             "How many items were looked at, and what share of them was valid, and was seen before, "
             "all sites together.",
             (Flux("data_quality", ("items", "valid", "duplicates"), steps=("together", "quality")),),
-            empty="–",
+            empty="no items yet",
             width=8,
-            height=8,
+            height=9,
             decimals=1,
             columns=("items", "valid_share", "duplicate_share"),
             names={"items": "items", "valid_share": "valid", "duplicate_share": "seen before"},
-            options={"graphMode": "none", "orientation": "horizontal"},
+            options={
+                "graphMode": "none",
+                "orientation": "horizontal",
+                "text": {"titleSize": 20, "valueSize": 40},
+            },
         ),
         Panel(
             "Coverage of this time",
@@ -44,6 +63,7 @@ DASHBOARD = Dashboard(
             (Flux("field_coverage", (), steps=("coverage_rows",)),),
             empty=_NOTHING,
             width=16,
+            height=9,
             low=0,
             high=1,
             decimals=0,
@@ -86,15 +106,15 @@ DASHBOARD = Dashboard(
                 Flux(
                     "data_quality",
                     ("items", "valid"),
-                    steps=("together", "valid_share"),
+                    steps=("together", "valid_share", "gaps"),
                     against="1d",
                 ),
             ),
             empty=_NOTHING,
             height=9,
-            low=0,
             high=1,
             points=100,
+            custom={**SPARSE, **NEAR_ONE},
             unit="percentunit",
             names={"now": "now", "before": "a day before"},
             overrides=[
@@ -127,7 +147,7 @@ DASHBOARD = Dashboard(
             low=0,
             high=1,
             thresholds=_COVERAGE,
-            custom={"displayMode": "color-background", "align": "center"},
+            custom={"displayMode": "color-background", "align": "center", "minWidth": 84},
             overrides=[
                 {
                     "matcher": {"id": "byName", "options": "site"},
@@ -135,6 +155,7 @@ DASHBOARD = Dashboard(
                         {"id": "custom.displayMode", "value": "auto"},
                         {"id": "custom.align", "value": "left"},
                         {"id": "unit", "value": "string"},
+                        {"id": "custom.width", "value": 110},
                     ],
                 }
             ],
@@ -145,10 +166,9 @@ DASHBOARD = Dashboard(
             "Share of items that were valid.",
             (Flux("data_quality", ("items", "valid"), steps=("valid_share", "gaps"), named_by="site"),),
             empty=_NOTHING,
-            low=0,
             high=1,
             points=100,
-            custom={"fillOpacity": 0},
+            custom={**SPARSE, **NEAR_ONE},
             overrides=_BY_SITE,
             link=words.TO_SITE,
         ),
@@ -166,9 +186,8 @@ DASHBOARD = Dashboard(
             ),
             empty=_NOTHING,
             low=0,
-            high=1,
             points=100,
-            custom={"fillOpacity": 0},
+            custom=SPARSE,
             overrides=_BY_SITE,
             link=words.TO_SITE,
         ),
@@ -225,12 +244,13 @@ DASHBOARD = Dashboard(
                 "duplicates_skipped": "seen before",
                 "jobs_dropped": "left out",
                 "jobs_invalid": "invalid",
-                "invalid_share": "share invalid",
-                "duplicate_share": "share seen before",
+                "invalid_share": "% invalid",
+                "duplicate_share": "% seen before",
             },
             overrides=[
-                words.linked("session_id", words.TO_SESSION, 200),
+                words.linked("session_id", words.TO_SESSION, 220),
                 words.wide("time", 160),
+                words.wide("search_term", 170),
                 colours.cells("verdict", colours.VERDICTS),
                 coloured("invalid_share", FAILURE),
             ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, STACKED, Flux, Live, Panel, Row, Sql
+from grafana.build.panels import BARS, NARROW, STACKED, Flux, Live, Panel, Row, Sql
 
 DASHBOARD = Dashboard(
     uid="scrapewatch-session",
@@ -12,25 +12,42 @@ DASHBOARD = Dashboard(
     description="One scrape run: what it does, how fast, what goes wrong and why, and what it needs.",
     time_from="now-6h",
     of_session=True,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         Panel(
             "The session",
             "stat",
-            "Its state, what it really was, how long it ran, and when it was last heard of.",
+            "Its state, what it really was, and how long it ran.",
             (Sql("session"),),
             empty="–",
+            width=8,
             height=4,
-            columns=("status", "verdict", "duration_seconds", "last_event_at"),
-            names={"duration_seconds": "time", "last_event_at": "last heard of"},
+            columns=("status", "verdict", "duration_seconds"),
+            names={"duration_seconds": "time"},
             mappings=[*colours.words(colours.VERDICTS), *colours.words(colours.STATUSES)],
+            options={"reduceOptions": {"fields": "/.*/"}, "graphMode": "none"},
+        ),
+        Panel(
+            "Last heard of",
+            "stat",
+            "When its last event came.",
+            (Sql("session"),),
+            empty="–",
+            width=4,
+            height=4,
+            names={"last_event_at": "last heard of"},
             overrides=[
                 {
                     "matcher": {"id": "byName", "options": "last_event_at"},
                     "properties": [{"id": "unit", "value": "dateTimeFromNow"}],
-                }
+                },
             ],
-            options={"reduceOptions": {"fields": "/.*/"}, "graphMode": "none"},
+            options={
+                "reduceOptions": {"fields": "/^last heard of$/"},
+                "graphMode": "none",
+                "textMode": "value",
+            },
         ),
         Panel(
             "What it found",
@@ -79,6 +96,7 @@ DASHBOARD = Dashboard(
                 ),
             ),
             empty=words.NO_SESSION,
+            points=90,
             custom=STACKED,
             overrides=colours.series(colours.SITES),
         ),
@@ -90,7 +108,7 @@ DASHBOARD = Dashboard(
             (Sql("session_evidence"),),
             empty="No verdict yet: it is given when the session ends, and before that where it stalls.",
             height=6,
-            overrides=[words.wide("rule", 160)],
+            overrides=[words.wide("rule", 110)],
         ),
         Panel(
             "Errors by type",
@@ -99,7 +117,7 @@ DASHBOARD = Dashboard(
             (Flux("session_metrics", ("errors",), steps=("by_type",), named_by="type"),),
             empty=words.NO_ERRORS,
             height=6,
-            decimals=0,
+            points=90,
             custom=BARS,
             overrides=colours.series(colours.ERRORS),
         ),
@@ -136,7 +154,8 @@ DASHBOARD = Dashboard(
             (Sql("session_executions"),),
             empty=words.NO_SESSION,
             width=24,
-            height=8,
+            height=7,
+            custom=NARROW,
             columns=(
                 "site_name",
                 "attempt_number",
@@ -170,13 +189,14 @@ DASHBOARD = Dashboard(
                 "cpu_usage_percent": "CPU",
             },
             overrides=[
-                words.wide("site_name", 130),
-                words.wide("attempt_number", 80),
+                words.wide("site_name", 110),
+                words.wide("attempt_number", 76),
                 words.wide("success", 90),
-                words.wide("error_message", 260),
-                words.wide("started_at", 165),
+                words.yes("success"),
+                words.wide("error_message", 280),
+                words.wide("started_at", 160),
                 *(
-                    words.wide(column, 90)
+                    words.wide(column, 82)
                     for column in (
                         "duration_seconds",
                         "jobs_scraped",
@@ -198,12 +218,16 @@ DASHBOARD = Dashboard(
             (Sql("session_errors"),),
             empty="This session has no errors.",
             width=24,
-            height=8,
+            height=7,
             columns=("count", "site_name", "type", "message", "url", "first_seen", "last_seen"),
             names={"site_name": "site", "first_seen": "first", "last_seen": "last"},
             overrides=[
                 words.wide("count", 80),
-                words.wide("message", 480),
+                words.wide("site_name", 110),
+                words.wide("type", 80),
+                words.wide("message", 420),
+                words.wide("first_seen", 160),
+                words.wide("last_seen", 160),
                 colours.cells("type", colours.ERRORS),
             ],
         ),
@@ -214,6 +238,7 @@ DASHBOARD = Dashboard(
             "Requests that wait, those under way, and scrapers at work, all sites together.",
             (Flux("session_queue", ("depth", "pending", "active_scrapers"), steps=("together",)),),
             empty=words.NO_SESSION,
+            points=90,
             names={"depth": "waiting", "pending": "under way", "active_scrapers": "scrapers"},
         ),
         Panel(
@@ -221,6 +246,7 @@ DASHBOARD = Dashboard(
             "timeseries",
             "Steps done and steps in all as known then, all sites together.",
             (Flux("session_steps", ("done", "total"), steps=("together",)),),
+            points=90,
             empty="No progress was reported. Scrapers report it as `progress` events (docs/events.md).",
         ),
         Panel(
@@ -259,8 +285,8 @@ DASHBOARD = Dashboard(
         Panel(
             "Jobs now",
             "timeseries",
-            "Job postings as they come, each second of the last five minutes, pushed by the collector.",
-            (Live("session_jobs", ("scraped",)),),
+            "Its job postings as they come, each second of the last five minutes, pushed by the collector.",
+            (Live("session_jobs", ("scraped",), of_session=True),),
             empty=words.NO_LIVE,
             series="${__field.labels.site}",
             time_from="5m",
@@ -269,8 +295,8 @@ DASHBOARD = Dashboard(
         Panel(
             "Pages now",
             "timeseries",
-            "Pages as they come, each second of the last five minutes, pushed by the collector.",
-            (Live("session_pages", ("count",)),),
+            "Its pages as they come, each second of the last five minutes, pushed by the collector.",
+            (Live("session_pages", ("count",), of_session=True),),
             empty=words.NO_LIVE,
             series="${__field.labels.site}",
             time_from="5m",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, STACKED, Flux, Panel, Row, Sql
+from grafana.build.panels import ANY_IS_BAD, BARS, STACKED, Flux, Panel, Row, Sql, judged, steps
 
 DASHBOARD = Dashboard(
     uid="scrapewatch-sessions",
     title="Sessions",
     description="Every scrape run: what it did, what it really was, and why.",
     time_from="now-24h",
+    sessions_marked=False,
+    breakers_marked=False,
     panels=(
         Row("What is happening"),
         Panel(
@@ -36,6 +38,11 @@ DASHBOARD = Dashboard(
                 "total_jobs_found": "jobs found",
                 "median_duration_seconds": "median time",
             },
+            overrides=[
+                judged("stalled", ANY_IS_BAD),
+                judged("failed", ANY_IS_BAD),
+                judged("healthy_share", steps(colours.BAD, (0.5, colours.WARN), (0.8, colours.GOOD))),
+            ],
             options={"reduceOptions": {"fields": "/.*/"}, "graphMode": "none"},
         ),
         Panel(
@@ -57,7 +64,6 @@ DASHBOARD = Dashboard(
             empty=words.NO_SESSIONS,
             height=13,
             unit="short",
-            decimals=0,
             points=60,
             custom=BARS,
             overrides=[*colours.series(colours.VERDICTS), *colours.series(colours.STATUSES)],
@@ -115,15 +121,15 @@ DASHBOARD = Dashboard(
                 "errors_count": "errors",
             },
             overrides=[
-                words.linked("session_id", words.TO_SESSION, 190),
-                words.wide("time", 165),
+                words.linked("session_id", words.TO_SESSION, 275),
+                words.wide("time", 160),
                 words.wide("status", 90),
                 words.wide("verdict", 90),
-                words.wide("evidence", 300),
-                words.wide("search_term", 140),
+                words.wide("evidence", 285),
+                words.wide("search_term", 130),
                 words.wide("sites", 140),
                 *(
-                    words.wide(column, 80)
+                    words.wide(column, 72)
                     for column in (
                         "duration_seconds",
                         "total_jobs_found",
@@ -157,11 +163,13 @@ DASHBOARD = Dashboard(
             ),
             names={"site_name": "site", "latest_session_id": "last in session", "last_seen": "last"},
             overrides=[
-                words.linked("latest_session_id", words.TO_SESSION, 200),
+                words.linked("latest_session_id", words.TO_SESSION, 275),
                 words.wide("count", 80),
                 words.wide("sessions", 90),
-                words.wide("message", 400),
-                words.wide("last_seen", 165),
+                words.wide("site_name", 110),
+                words.wide("type", 80),
+                words.wide("message", 330),
+                words.wide("last_seen", 160),
                 colours.cells("type", colours.ERRORS),
             ],
         ),
@@ -171,7 +179,6 @@ DASHBOARD = Dashboard(
             "Attempts of sessions at sites that ended, by how.",
             (Flux("site_runs", ("succeeded", "failed"), steps=("together",)),),
             empty=words.NO_EVENTS,
-            decimals=0,
             points=60,
             custom=BARS,
             overrides=[
@@ -184,7 +191,6 @@ DASHBOARD = Dashboard(
             "How many sessions came to which state.",
             (Flux("session_changes", ("count",), named_by="state"),),
             empty=words.NO_SESSIONS,
-            decimals=0,
             points=60,
             custom=BARS,
             overrides=colours.series(colours.STATUSES),

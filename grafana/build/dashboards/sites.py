@@ -6,7 +6,7 @@ from typing import Any
 
 from grafana.build import colours, words
 from grafana.build.dashboard import Dashboard
-from grafana.build.panels import BARS, FAILURE, SPARSE, SUCCESS, Flux, Panel, Row, Sql, steps
+from grafana.build.panels import BARS, FAILURE, SPARSE, SUCCESS, Flux, Panel, Row, Sql, coloured, steps
 
 
 def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> Panel:
@@ -27,28 +27,12 @@ def _by_site(title: str, description: str, target: Flux | Sql, **more: Any) -> P
     )
 
 
-def _coloured(column: str, steps: Any) -> dict[str, Any]:
-    """A column of a table whose cells take the colours of ``steps``."""
-    return {
-        "matcher": {"id": "byName", "options": column},
-        "properties": [
-            {"id": "custom.displayMode", "value": "color-text"},
-            {
-                "id": "thresholds",
-                "value": {
-                    "mode": "absolute",
-                    "steps": [{"color": step.colour, "value": step.at} for step in steps],
-                },
-            },
-        ],
-    }
-
-
 DASHBOARD = Dashboard(
     uid="scrapewatch-sites",
     title="Sites and errors",
     description="Any sites beside each other: success, response times, blocks, errors and retries.",
     time_from="now-24h",
+    sessions_marked=False,
     panels=(
         Row("What is happening"),
         Panel(
@@ -58,7 +42,7 @@ DASHBOARD = Dashboard(
             (Flux("site_totals", (), steps=("site_table",)),),
             empty=words.NO_EVENTS,
             width=24,
-            height=7,
+            height=8,
             columns=(
                 *("site", "success_rate", "block_share", "scraped", "pages"),
                 *("mean_time", "p95", "duration_max", "errors"),
@@ -72,8 +56,8 @@ DASHBOARD = Dashboard(
             },
             custom={"minWidth": 80},
             overrides=[
-                _coloured("success_rate", SUCCESS),
-                _coloured("block_share", FAILURE),
+                coloured("success_rate", SUCCESS, decimals=1),
+                coloured("block_share", FAILURE, decimals=1),
                 words.linked("site", words.TO_SITE_OF_CELL),
             ],
         ),
@@ -106,7 +90,7 @@ DASHBOARD = Dashboard(
             "Blocked pages",
             "Share of pages that were a block, captcha or consent wall.",
             Flux("success_rate", ("pages", "blocked"), steps=("block_share", "gaps"), named_by="site"),
-            high=1,
+            custom={**SPARSE, "axisSoftMax": 0.1},
         ),
         Row("Where is it wrong"),
         Panel(
@@ -115,6 +99,7 @@ DASHBOARD = Dashboard(
             "Errors reported in each window, the chosen sites together.",
             (Flux("errors", ("count",), steps=("by_type",), named_by="type"),),
             empty=words.NO_ERRORS,
+            points=100,
             custom=BARS,
             overrides=colours.series(colours.ERRORS),
         ),
@@ -153,7 +138,8 @@ DASHBOARD = Dashboard(
             "Attempts at a site after the first of a session, by when they began.",
             Sql("site_retries"),
             empty="No site was tried again in this time.",
-            custom=BARS,
+            points=100,
+            custom={**BARS, "axisSoftMax": 4},
         ),
         _by_site(
             "Time of an attempt",
@@ -193,8 +179,12 @@ DASHBOARD = Dashboard(
             ),
             names={"site_name": "site", "latest_session_id": "latest session"},
             overrides=[
-                words.linked("site_name", words.TO_SITE_OF_CELL, 140),
-                words.linked("latest_session_id", words.TO_SESSION, 200),
+                words.linked("site_name", words.TO_SITE_OF_CELL, 110),
+                words.wide("type", 90),
+                words.wide("count", 80),
+                words.wide("sessions", 90),
+                words.wide("last_seen", 160),
+                words.linked("latest_session_id", words.TO_SESSION, 220),
             ],
         ),
     ),
