@@ -320,6 +320,11 @@ _STEPS = (
         _one("cost_per_1000", "currency", "cost of 1,000 valid results"),
         needs=("amount", "saved"),
     ),
+    Step(
+        "counted_once",
+        "Costs without what proxies say that they cost, where costs of the kind `proxy` were reported.",
+        _as_they_come,
+    ),
     Step("by_kind", "The sites together, by what the money went for.", _as_they_come, tag="kind"),
     Step("by_field", "The sites together, by field of a posting.", _as_they_come, tag="field"),
     Step(

@@ -212,6 +212,18 @@ def test_open_breakers_are_the_sites_whose_last_state_is_open(
     assert found == sum(state == 2 for state in last.values())
 
 
+def test_the_money_for_proxies_is_counted_once(flux: FluxSource, store: InfluxStore, day: TimeRange) -> None:
+    spent: defaultdict[str, float] = defaultdict(float)
+    for row in asked(store, "costs", day):
+        spent[row["kind"]] += row["amount"]
+    assert {"proxy", "proxies"} <= spent.keys()
+    shown: defaultdict[str, float] = defaultdict(float)
+    text = text_of("costs", ["amount"], steps=["counted_once", "by_kind"])
+    for (_, kind, _), amount in rows(frames(flux, text, day), "kind").items():
+        shown[kind] += amount
+    assert shown == pytest.approx({kind: amount for kind, amount in spent.items() if kind != "proxies"})
+
+
 def test_a_heatmap_has_a_column_for_each_two_buckets_that_anything_fell_into_the_quickest_first(
     flux: FluxSource, store: InfluxStore, hours: TimeRange
 ) -> None:

@@ -94,9 +94,8 @@ DASHBOARD = Dashboard(
             "Cost over time",
             "timeseries",
             "What was spent in each window on what, all currencies added up as they are. `proxies` is "
-            "what proxies say that they cost, which may be "
-            "the same money as costs of the kind `proxy`.",
-            (Flux("costs", ("amount",), steps=("by_kind",), named_by="kind"),),
+            "what proxies say that they cost, where no costs of the kind `proxy` were reported.",
+            (Flux("costs", ("amount",), steps=("counted_once", "by_kind"), named_by="kind"),),
             empty=words.NO_COSTS,
             decimals=2,
             points=60,
@@ -152,7 +151,7 @@ DASHBOARD = Dashboard(
             "What it went for",
             "piechart",
             "What was spent on what in this time, all currencies added up as they are.",
-            (Flux("costs", ("amount",), steps=("by_kind",), named_by="kind"),),
+            (Flux("costs", ("amount",), steps=("counted_once", "by_kind"), named_by="kind"),),
             empty=words.NO_COSTS,
             width=8,
             height=9,
