@@ -32,6 +32,7 @@ from scrapewatch import events
 from scrapewatch.access import READ, rule_of, visible_to
 from scrapewatch.gate import Gate, Gated, who_asks
 from scrapewatch.http import (
+    MEDIA_TYPE,
     AtOnce,
     Respond,
     Shortcut,
@@ -391,6 +392,7 @@ def _describe_writes(router: APIRouter, taking: writes.Writes) -> None:
         described,
         methods=["POST"],
         status_code=204,
+        response_class=_Refusal,
         name="write",
         summary="Write line protocol, as to InfluxDB",
         description="For Telegraf (`outputs.influxdb_v2`) and other clients of InfluxDB 2; also as gzip, deflate or zstd. Answered once "
@@ -410,6 +412,12 @@ def _describe_writes(router: APIRouter, taking: writes.Writes) -> None:
             }
         },
     )
+
+
+class _Refusal(Response):
+    """What has a body where line protocol is taken: a problem."""
+
+    media_type = MEDIA_TYPE
 
 
 class _Passed(Response):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
 
@@ -16,6 +17,10 @@ import structlog
 from tests.influxd import Influxd, find_influxd
 from tests.postgres import Postgres, find_postgres
 from tests.redis import Redis, find_redis
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a script's background: what tests start would take it over, and Ctrl-C would end none of it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_INPUT = ("shared/data", "the real logs")
 """Words in the reason of tests that need real input which is not ours to redistribute: those may skip in CI, too."""

@@ -16,6 +16,7 @@ import pytest
 from scrapewatch.client import Client, SendError
 from scrapewatch.credentials import VALID
 from stack.cli import main
+from stack.terminal import out
 from tests.loopback import wait_for
 from tests.stack.running import Up
 
@@ -28,7 +29,7 @@ Run = Callable[..., tuple[int, str, str]]
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command on records of the test's own: status, output, messages."""
     monkeypatch.setenv("SCRAPEWATCH_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(out, "width", 200)  # as a wide terminal's, whoever printed first
 
     def command(*arguments: str) -> tuple[int, str, str]:
         status = main(arguments)
