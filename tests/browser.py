@@ -124,7 +124,7 @@ class Page:
             assert time.monotonic() < deadline, (
                 script,
                 self.complaints,
-                self.value("document.body.innerText"),
+                self.value("document.body?.innerText"),
             )
             time.sleep(0.05)
 

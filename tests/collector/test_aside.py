@@ -120,7 +120,7 @@ def test_what_is_spooled_reaches_the_stores_and_the_collector_hears_how_it_goes(
             ends.send(("job_scraped", {"site": "a", "count": 2}))
             wait_until(lambda: ends.spool.status().spooled == 0)
             assert ends.jobs() == 2 * n
-        wait_until(lambda: ends.near.state().sinks["records"].flushes == 3)
+        wait_until(lambda: (sink := ends.near.state().sinks.get("records")) is not None and sink.flushes == 3)
         assert ends.near.state().problems == []
         wait_until(lambda: ends.observed.fold.snapshot().count == 3)
         assert ends.observed.fold.snapshot().total > 0

@@ -76,7 +76,7 @@ def test_the_pages_of_the_api_are_read_and_tried_out_without_the_internet(browse
 
 def test_the_live_page_shows_the_session_and_goes_on(browser: Browser, up: Up) -> None:
     with browser.open(up.url) as page:
-        page.wait_until("document.body.innerText.includes('s1')")
+        page.wait_until("document.body?.innerText.includes('s1')")
         must_be_quiet(page, up)
         assert any(url.startswith("ws://") for url in page.asked)
 
