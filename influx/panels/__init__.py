@@ -8,6 +8,7 @@ columns. A step is a file ``influx/panels/steps/<name>.flux`` with one function 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -193,8 +194,8 @@ SOURCES = MappingProxyType({source.name: source for source in (*_SOURCES, *_ECON
 class Step:
     """What a step makes: ``gives`` says its columns of those that come.
 
-    ``needs`` are fields that must come, ``uses`` are other steps whose functions it calls. One that sums by a
-    ``tag`` has the file of all such, ``by_tag.flux``.
+    ``needs`` are fields that must come, ``uses`` are other steps whose functions it calls. ``file`` names that of its text: all that sum
+    by a ``tag`` have one, and so have all that make a ``share`` of the two fields that they need, the whole and its part.
     """
 
     name: str
@@ -203,6 +204,12 @@ class Step:
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     tag: str = ""
+    share: bool = False
+
+    @property
+    def file(self) -> str:
+        """The name of the file with its text, without the suffix."""
+        return "by_tag" if self.tag else "share" if self.share else self.name
 
 
 def _as_they_come(columns: Sequence[Column]) -> tuple[Column, ...]:
@@ -270,6 +277,7 @@ _STEPS = (
         "Share of checks that found a service up.",
         _one("uptime", "share", "share of checks that found it up"),
         needs=("checks", "up"),
+        share=True,
     ),
     Step(
         "mean_time",
@@ -332,18 +340,21 @@ _STEPS = (
         "Share of items that were valid.",
         _one("valid_share", "share", "share of items that were valid"),
         needs=("items", "valid"),
+        share=True,
     ),
     Step(
         "duplicate_share",
         "Share of items that were seen before.",
         _one("duplicate_share", "share", "share of items that were seen before"),
         needs=("items", "duplicates"),
+        share=True,
     ),
     Step(
         "coverage",
         "Share of items that have a field filled.",
         _one("coverage", "share", "share of items that have the field filled"),
         needs=("items", "covered"),
+        share=True,
     ),
     Step(
         "quality",
@@ -404,6 +415,7 @@ _STEPS = (
         "Share of pages that were blocked.",
         _one("block_share", "share", "share of pages that were a block, captcha or consent wall"),
         needs=("pages", "blocked"),
+        share=True,
     ),
     Step(
         "failed_share",
@@ -422,6 +434,7 @@ _STEPS = (
         "Share of requests after which the proxy was banned.",
         _one("ban_share", "share", "share of requests after which the proxy was banned"),
         needs=("requests", "bans"),
+        share=True,
     ),
     Step(
         "cost_of_thousand",
@@ -493,8 +506,12 @@ def source(name: str) -> tuple[Question, str]:
 
 def step_text(name: str) -> str:
     """The text of a step in Flux."""
-    tag = STEPS[name].tag
-    if tag:
-        text = (FOLDER / "steps" / "by_tag.flux").read_text(encoding="utf-8")
-        return text.replace("by_tag", name).replace('"tag"', f'"{tag}"')
-    return (FOLDER / "steps" / f"{name}.flux").read_text(encoding="utf-8")
+    step = STEPS[name]
+    text = (FOLDER / "steps" / f"{step.file}.flux").read_text(encoding="utf-8")
+    if step.tag:
+        return text.replace("by_tag", name).replace('"tag"', f'"{step.tag}"')
+    if step.share:
+        whole, part = step.needs
+        meant = {"share": name, "whole": whole, "part": part}
+        return re.sub(r"\b(share|whole|part)\b", lambda word: meant[word[0]], text)
+    return text

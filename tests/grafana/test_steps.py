@@ -312,7 +312,7 @@ def test_what_is_too_old_for_fine_windows_is_read_in_coarser_ones(flux: FluxSour
 
 def test_every_file_is_a_step_and_every_step_a_function_of_its_name() -> None:
     files = {path.stem for path in (FOLDER / "steps").glob("*.flux")}
-    assert files == {name for name, step in STEPS.items() if not step.tag} | {"by_tag"}
+    assert files == {step.file for step in STEPS.values()}
     assert {path.stem for path in FOLDER.glob("*.flux")} == SOURCES.keys()
     for name in STEPS:
         text = text_of("throughput", ["scraped"], steps=[name])
